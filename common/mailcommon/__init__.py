@@ -1,0 +1,1 @@
+"""What both daemons need: names, DNS, settings, logs."""
