@@ -1,0 +1,38 @@
+"""What the commands of both daemons share: --config, and one clear line with exit status 2 for what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from mailcommon.settings import Section, SettingsError, from_data, load
+
+USAGE_ERROR = 2
+
+M = TypeVar("M", bound=Section)
+
+
+def fail(program: str, text: str) -> NoReturn:
+    """Say what is wrong and end with status 2."""
+    click.echo(f"{program}: {text}", err=True)
+    sys.exit(USAGE_ERROR)
+
+
+def config_option(usual: Path) -> Callable[[Any], Any]:
+    """The option --config of a command whose settings are usually in `usual`."""
+    text = f"Settings file; without it {usual}, or the defaults if there is none."
+    return click.option("--config", type=click.Path(path_type=Path), help=text)
+
+
+def settings_of(program: str, path: Path | None, usual: Path, model: type[M]) -> M:
+    """The settings of --config, of the usual place, or the defaults if neither is there; ends the program if bad."""
+    try:
+        if path is None and not usual.exists():
+            return from_data({}, model, "defaults")
+        return load(path or usual, model)
+    except SettingsError as fault:
+        fail(program, str(fault))

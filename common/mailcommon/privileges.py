@@ -1,0 +1,70 @@
+"""What a daemon does once at its start as root: the place of its socket, a group, another user.
+
+Diagnostics: `StartError`, whose text is for the person who starts the daemon.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import socket
+from pathlib import Path
+
+
+class StartError(Exception):
+    """The daemon cannot start; the text says why and what to do."""
+
+
+def require_free(path: Path) -> None:
+    """Raise StartError unless a Unix socket can be made at `path`: nobody answers there, and nothing else is there.
+
+    A socket that a former process left may stay; whoever binds has to remove it.
+    """
+    if not path.parent.is_dir():
+        raise StartError(f"{path.parent} does not exist: make the directory that the socket is to be in")
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise StartError(f"{path} exists and is not a socket")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return
+        except OSError as fault:
+            raise StartError(f"{path}: {fault.strerror}") from fault
+    raise StartError(f"{path}: another process answers there already")
+
+
+def group_id(name: str) -> int | None:
+    """The number of group `name`, None for ""."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise StartError(f"socket_group: there is no group {name} on this host") from None
+
+
+def require_user(name: str) -> pwd.struct_passwd | None:
+    """The entry of user `name`, None for ""."""
+    if not name:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        raise StartError(f"user: there is no user {name} on this host") from None
+
+
+def become(name: str) -> None:
+    """Give up this user's rights for those of user `name`; "" changes nothing."""
+    user = require_user(name)
+    if user is None or user.pw_uid == os.geteuid():
+        return
+    try:
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    except OSError as fault:
+        raise StartError(f"user: only root can become {name}: {fault.strerror}") from fault

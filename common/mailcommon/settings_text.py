@@ -1,0 +1,28 @@
+"""Settings as TOML text: what the `config` commands print, and what the files in conf/ are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mailcommon.settings import Section
+
+
+def as_toml(settings: Section) -> str:
+    """Every key with the value in force, tables after the plain keys; what is None is left out."""
+    return "\n".join(_lines(settings.model_dump(mode="json"), "")) + "\n"
+
+
+def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
+    if name:
+        yield ""
+        yield f"[{name}]"
+    for key, value in table.items():
+        if value is not None and not isinstance(value, dict):
+            # JSON's strings, numbers, booleans and arrays of them are TOML's too
+            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in table.items():
+        if isinstance(value, dict) and (value or not name):
+            inner = key if key.isidentifier() else json.dumps(key, ensure_ascii=False)
+            yield from _lines(value, f"{name}.{inner}" if name else inner)
