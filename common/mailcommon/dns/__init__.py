@@ -1,0 +1,1 @@
+"""DNS: one `Answer` value, a blocking and an asyncio resolver. Nothing outside this package imports dnspython."""

@@ -1,0 +1,60 @@
+"""Values that settings of both daemons have: sockets, modes, name servers, hosts. Each raises ValueError for people."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from mailcommon.dns.settings import DnsSettings, parse_nameserver
+from mailcommon.names import is_hostname
+from mailcommon.settings import Section
+
+_UNIX = re.compile(r"unix:/[^\0]{1,100}").fullmatch  # unix(7): 108 octets at most
+_INET = re.compile(r"inet6?:(\d{1,5})@([^\s@]+)").fullmatch
+
+
+def is_host(value: str) -> bool:
+    """Whether the text is a host name or an IP address, which may be in brackets."""
+    try:
+        ipaddress.ip_address(value.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return is_hostname(value)
+    return True
+
+
+def _socket(value: str) -> str:
+    match = _INET(value)
+    if _UNIX(value) or (match and 0 < int(match[1]) < 65536 and is_host(match[2])):
+        return value
+    raise ValueError('must be "unix:/path" (at most 100 characters) or "inet:PORT@HOST"')
+
+
+def _mode(value: str) -> str:
+    if not re.fullmatch(r"0?[0-7]{3}", value):
+        raise ValueError('must be three octal digits such as "0660"')
+    return value
+
+
+def _nameserver(value: str) -> str:
+    parse_nameserver(value)
+    return value
+
+
+SocketAddress = Annotated[str, AfterValidator(_socket)]
+OctalMode = Annotated[str, AfterValidator(_mode)]
+Nameserver = Annotated[str, AfterValidator(_nameserver)]
+
+
+class Dns(Section):
+    """The `[dns]` table."""
+
+    nameservers: tuple[Nameserver, ...] = Field(default=(), strict=False)
+    timeout: Annotated[float, Field(gt=0, le=20)] = 5.0
+    cache_entries: Annotated[int, Field(ge=0, le=10_000_000)] = 50_000
+
+    def for_resolver(self) -> DnsSettings:
+        """As mailcommon.dns takes it."""
+        return DnsSettings(self.nameservers, self.timeout, self.cache_entries)
