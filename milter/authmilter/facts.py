@@ -1,0 +1,180 @@
+"""What is known of one message: frozen values that the checks make and that verdict and actions read.
+
+No I/O, no clock. A result is one of the words registered for Authentication-Results (RFC 8601 §2.7), never an
+exception. Text in these values may come from the message: whoever prints it goes through `headers.escape`,
+`reply` or `mailcommon.log`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class SpfResult(enum.StrEnum):
+    """RFC 7208 §2.6."""
+
+    NONE = "none"
+    NEUTRAL = "neutral"
+    PASS = "pass"
+    FAIL = "fail"
+    SOFTFAIL = "softfail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class DkimResult(enum.StrEnum):
+    """RFC 8601 §2.7.1."""
+
+    NONE = "none"  # no signature
+    PASS = "pass"
+    FAIL = "fail"  # header or body hash differs, or the signature does not verify
+    POLICY = "policy"  # acceptable to the standard's arithmetic, not to us: short key, rsa-sha1, body beyond l=
+    NEUTRAL = "neutral"  # the field cannot be read as a signature
+    TEMPERROR = "temperror"  # the key could not be looked up now
+    PERMERROR = "permerror"  # no key, a revoked key, a missing tag
+
+
+class DmarcResult(enum.StrEnum):
+    """RFC 9989 §9.2."""
+
+    NONE = "none"
+    PASS = "pass"
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class IprevResult(enum.StrEnum):
+    """RFC 8601 §2.7.3."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    TEMPERROR = "temperror"
+    PERMERROR = "permerror"
+
+
+class Policy(enum.StrEnum):
+    """What a domain owner asks for (RFC 9989 §4.7)."""
+
+    NONE = "none"
+    QUARANTINE = "quarantine"
+    REJECT = "reject"
+
+
+class HeaderField(NamedTuple):  # there are dozens in each message, and a tuple is made in half the time of a dataclass
+    """One header field as received.
+
+    `value` is all that follows the colon, leading blank included, folds as CRLF + blank, without the final CRLF.
+    """
+
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The SMTP client and the session around the message."""
+
+    ip: str  # text form; an IPv4-mapped IPv6 address is given as IPv4; "" for a local submission
+    name: str = ""  # the name that the MTA verified (address -> name -> address), "" if unknown
+    helo: str = ""  # as sent
+    auth_user: str = ""  # {auth_authen}: authenticated by the MTA, "" if not
+    auth_method: str = ""  # {auth_type}
+    local: bool = False  # made on this host (sendmail(1), non_smtpd_milters)
+
+
+@dataclass(frozen=True, slots=True)
+class IprevFact:
+    result: IprevResult
+    ip: str
+    name: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpfFact:
+    """One check_host() (RFC 7208 §4) for one identity."""
+
+    scope: str  # "mfrom" or "helo"
+    result: SpfResult
+    domain: str  # the A-label, lower-case domain that was checked; "" where there is none
+    identity: str  # the address or HELO name as it came
+    mechanism: str = ""  # the term that decided, as published
+    reason: str = ""  # for people: why none, temperror, permerror
+    explanation: str = ""  # exp= text of the domain: attacker's text
+    undecided: bool = (
+        False  # a look-up failed where the standard has no error for it, and could have changed the result
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DkimFact:
+    """One DKIM-Signature field and what became of it (RFC 6376 §6.1)."""
+
+    result: DkimResult
+    domain: str = ""  # d=, A-labels, lower case; "" if it could not be read as a domain
+    selector: str = ""
+    identity: str = ""  # i= as given or "@d"
+    algorithm: str = ""  # a=
+    b: str = ""  # b= without white space
+    key_bits: int = 0
+    testing: bool = False  # t=y in the key (RFC 6376 §3.6.1)
+    reason: str = ""
+    signed: tuple[str, ...] = ()  # h=, lower case
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """What the From header fields say (RFC 5322 §3.6.2, RFC 9989 §4.2)."""
+
+    domains: tuple[str, ...]  # distinct, A-labels, lower case, in order of appearance
+    problem: str = ""  # "" or why the From cannot be used as it stands
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedPolicy:
+    """The tags of the record that applies, as discovered or defaulted (RFC 9989 §4.7)."""
+
+    p: Policy
+    sp: Policy | None
+    np: Policy | None
+    adkim: str  # "r" or "s"
+    aspf: str
+    fo: str
+    psd: str  # "y", "n" or "u"
+    testing: bool
+    rua: tuple[str, ...] = ()
+    ruf: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DmarcFact:
+    """DMARC for one Author Domain."""
+
+    result: DmarcResult
+    author_domain: str
+    policy_domain: str = ""  # where the record was found
+    policy: Policy = Policy.NONE  # what applies after sp, np and t (RFC 9989 §4.7)
+    published: PublishedPolicy | None = None
+    spf_aligned: bool = False  # SPF passed and is aligned
+    dkim_aligned: bool = False  # at least one signature passed and is aligned
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFacts:
+    """All facts of one message."""
+
+    client: Client
+    mail_from: str  # reverse-path as sent, without angle brackets; "" for the null sender
+    smtputf8: bool = False
+    author: Author = Author(())
+    iprev: IprevFact | None = None
+    spf: tuple[SpfFact, ...] = ()
+    dkim: tuple[DkimFact, ...] = ()
+    dmarc: tuple[DmarcFact, ...] = ()
+    judged: bool = True  # False: our own users, trusted networks, local mail
+    list_id: str = ""  # content of List-Id
+    notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"
