@@ -1,0 +1,30 @@
+"""The one line that says what became of a message, with everything in it."""
+
+from __future__ import annotations
+
+from authmilter.transaction import Outcome
+from mailcommon.log import pairs
+
+
+def log_line(outcome: Outcome, queue_id: str) -> str:
+    """`QUEUEID: decision=...`; outside text is made safe by mailcommon.log."""
+    facts, verdict = outcome.facts, outcome.verdict
+    client = facts.client
+    return f"{queue_id or '-'}: " + pairs(
+        decision=verdict.decision,
+        would_be=verdict.would_be,
+        rule=verdict.rule,
+        client=client.ip,
+        name=client.name,
+        helo=client.helo,
+        mail_from=f"<{facts.mail_from}>",
+        author=",".join(facts.author.domains),
+        spf=",".join(f"{fact.scope}:{fact.domain}:{fact.result}" for fact in facts.spf),
+        dkim=",".join(f"{fact.domain or '-'}:{fact.result}" for fact in facts.dkim),
+        dmarc=",".join(f"{fact.author_domain}:{fact.result}" for fact in facts.dmarc),
+        policy=verdict.policy if verdict.author_domain else "",
+        override=verdict.override,
+        removed=len(outcome.actions.headers_remove) or "",
+        reason=verdict.reason,
+        ms=f"{outcome.ms:.1f}",
+    )

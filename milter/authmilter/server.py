@@ -1,0 +1,186 @@
+"""`authmilter serve`: a small parent that listens, forks the workers and keeps them alive.
+
+The parent opens the socket, gives up privileges and forks; it starts no threads. A worker that dies is replaced at
+once; SIGTERM and SIGINT stop all; SIGHUP reads the settings again and, if they are good, hands them to the workers.
+
+Diagnostics: `StartError` before anything is started; afterwards only log lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from authmilter import session, worker
+from authmilter.settings import Settings
+from mailcommon.notify import notify
+from mailcommon.privileges import StartError, become, group_id, require_free, require_user
+from mailcommon.settings import SettingsError
+
+_SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
+# messages under way are finished, and libmilter looks for a stop request every five seconds only
+_STOP_SECONDS = worker.DRAIN_SECONDS + 10.0
+_CRASH_LOOP_SECONDS = 1.0  # a worker that lived shorter is restarted after a pause of this length
+
+log = logging.getLogger("authmilter")
+
+
+@dataclass(slots=True)
+class _Worker:
+    pid: int
+    control: int
+    started: float
+
+
+def workers_for(settings: Settings) -> int:
+    """How many processes to run: the setting, or two for each CPU and two more, at most 16.
+
+    More than the CPUs, because the kernel does not hand out connections evenly: with few processes some would be idle
+    while others have several threads behind one interpreter lock.
+    """
+    return settings.workers or min(16, 2 * (os.cpu_count() or 1) + 2)
+
+
+class Server:
+    """The parent process."""
+
+    def __init__(self, settings: Settings, reload: Callable[[], Settings]) -> None:
+        """`reload` reads the settings again and raises SettingsError."""
+        self._settings = settings
+        self._started_with = settings
+        self._reload = reload
+        self._current = worker.Current()
+        self._workers: dict[int, _Worker] = {}
+        self._stopping = False
+
+    def run(self) -> None:
+        """Serve until told to stop; raises StartError before anything runs."""
+        self._listen()
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        for _ in range(workers_for(self._settings)):
+            self._start_worker()
+        log.info("listening on %s with %d workers", self._settings.socket, len(self._workers))
+        notify("READY=1")
+        while not self._stopping:
+            self._handle(signal.sigwait(_SIGNALS))
+        notify("STOPPING=1")
+        self._stop_workers()
+
+    def _listen(self) -> None:
+        settings = self._settings
+        path = Path(settings.socket.removeprefix("unix:")) if settings.socket.startswith("unix:") else None
+        if path:
+            require_free(path)
+        group = group_id(settings.socket_group)
+        require_user(settings.user)
+        old = os.umask(0o777 & ~int(settings.socket_mode, 8))
+        try:
+            session.open_socket(settings.socket, self._current)
+        except OSError as fault:
+            raise StartError(f"{fault}: is the address free and may this user bind it?") from fault
+        finally:
+            os.umask(old)
+        if path:
+            path.chmod(int(settings.socket_mode, 8))
+            if group is not None:
+                os.chown(path, -1, group)
+        become(settings.user)
+
+    def _start_worker(self) -> None:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                os.close(writing)
+                for other in self._workers.values():
+                    os.close(other.control)
+                # SIGTERM, SIGINT and SIGHUP stay blocked in all threads: libmilter takes them with sigwait(3); one that
+                # is not blocked somewhere ends the process in the middle of a message
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+                worker.run(self._current, self._settings, reading)
+                status = 0
+            except BaseException:
+                log.exception("worker failed")
+            finally:
+                logging.shutdown()
+                os._exit(status)
+        os.close(reading)
+        self._workers[pid] = _Worker(pid, writing, time.monotonic())
+
+    def _handle(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+        elif number == signal.SIGHUP:
+            self._take_new_settings()
+        else:
+            self._stopping = True
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            gone = self._workers.pop(pid, None)
+            if gone is None:
+                continue
+            os.close(gone.control)
+            log.error("worker %d ended (%s), starting another", pid, _how(status))
+            if time.monotonic() - gone.started < _CRASH_LOOP_SECONDS:
+                time.sleep(_CRASH_LOOP_SECONDS)
+            self._start_worker()
+
+    def _take_new_settings(self) -> None:
+        try:
+            new = self._reload()
+        except SettingsError as fault:
+            log.error("settings not taken, the old ones stay: %s", fault)
+            return
+        fixed = ("socket", "socket_mode", "socket_group", "user", "workers")
+        changed = [key for key in fixed if getattr(new, key) != getattr(self._started_with, key)]
+        if changed:
+            log.warning("a restart is needed before these take effect: %s", ", ".join(changed))
+        self._settings = new
+        log.setLevel(new.log_level.upper())
+        line = new.model_dump_json().encode() + b"\n"
+        for each in self._workers.values():
+            with contextlib.suppress(OSError):  # it died a moment ago and is about to be replaced
+                os.write(each.control, line)
+        log.info("new settings taken")
+
+    def _stop_workers(self) -> None:
+        address = self._started_with.socket
+        if address.startswith("unix:"):
+            # nobody new comes in
+            with contextlib.suppress(OSError):
+                Path(address.removeprefix("unix:")).unlink()
+        for each in self._workers.values():
+            os.close(each.control)
+        deadline = time.monotonic() + _STOP_SECONDS
+        while self._workers and (left := deadline - time.monotonic()) > 0:
+            signal.sigtimedwait({signal.SIGCHLD}, left)
+            self._forget_ended()
+        for pid in list(self._workers):
+            log.warning("worker %d does not stop, killing it", pid)
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        log.info("stopped")
+
+    def _forget_ended(self) -> None:
+        for pid in list(self._workers):
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                del self._workers[pid]
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"

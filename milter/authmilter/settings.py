@@ -1,0 +1,156 @@
+"""The settings of the milter: every key with its type, its default and its bounds.
+
+conf/authmilter.toml shows each of them at its default; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket as sockets
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from authmilter.verdict import Rules
+from mailcommon import settings as files
+from mailcommon.names import to_alabel
+from mailcommon.setting_types import Dns, OctalMode, SocketAddress
+from mailcommon.settings import Section
+
+DEFAULT_FILE = Path("/etc/gatepost/authmilter.toml")
+
+Action = Literal["reject", "quarantine", "accept"]
+
+
+def _authserv_id(value: str) -> str:
+    if value and to_alabel(value) is None:
+        raise ValueError(f"{value!r} is not a host name")
+    return value
+
+
+def _own_id(value: str) -> str:
+    # a dot in front: the name behind it and everything below it
+    if to_alabel(value.removeprefix(".")) is None:
+        raise ValueError(f"{value!r} is not a host name")
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as fault:
+        raise ValueError(f"{value!r} is not a network such as 192.0.2.0/24 or 2001:db8::/32: {fault}") from fault
+    return value
+
+
+def _forwarder(value: str) -> str:
+    if re.search(r"[/:]|^[\d.]+$", value):
+        return _network(value)
+    if to_alabel(value) is None or "." not in value:
+        raise ValueError(f"{value!r} is neither a network nor a domain")
+    return value
+
+
+def _domain(value: str) -> str:
+    domain = to_alabel(value)
+    if domain is None:
+        raise ValueError(f"{value!r} is not a domain")
+    return domain
+
+
+class Trust(Section):
+    networks: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+        default=("127.0.0.0/8", "::1/128"), strict=False
+    )
+    forwarders: tuple[Annotated[str, AfterValidator(_forwarder)], ...] = Field(default=(), strict=False)
+    keep_results_from: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), strict=False)
+
+
+class Spf(Section):
+    check_helo: bool = True
+    max_void_lookups: Annotated[int, Field(ge=0, le=10)] = 2
+    seconds: Annotated[float, Field(gt=0, le=100)] = 20.0
+    received_spf: bool = False
+
+
+class Dkim(Section):
+    max_signatures: Annotated[int, Field(ge=1, le=50)] = 10
+    clock_skew: Annotated[int, Field(ge=0, le=86_400)] = 300
+    min_rsa_bits: Annotated[int, Field(ge=1024, le=4096)] = 1024
+    max_rsa_bits: Annotated[int, Field(ge=4096, le=16_384)] = 8192
+    accept_partial_body: bool = False
+    accept_added_fields: bool = False
+    refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
+
+
+class DomainRules(Section):
+    """What differs for one Author Domain and the names below it."""
+
+    on_reject: Action | None = None
+    on_quarantine: Action | None = None
+    on_temperror: Literal["accept", "tempfail"] | None = None
+
+
+class Dmarc(Section):
+    on_reject: Action = "reject"
+    on_quarantine: Action = "quarantine"
+    on_temperror: Literal["accept", "tempfail"] = "accept"
+    on_bad_from: Action = "reject"
+    on_mailing_list: Action = "quarantine"
+    max_author_domains: Annotated[int, Field(ge=1, le=20)] = 4
+    max_deferral: Annotated[int, Field(ge=60, le=432_000)] = 14_400
+    dry_run: bool = False
+    domains: dict[Annotated[str, AfterValidator(_domain)], DomainRules] = Field(default={})
+
+
+class Results(Section):
+    auth: bool = False
+
+
+class Settings(Section):
+    """The whole file."""
+
+    socket: SocketAddress = "unix:/var/spool/postfix/authmilter/authmilter.sock"
+    socket_mode: OctalMode = "0660"
+    socket_group: str = ""
+    user: str = ""
+    authserv_id: Annotated[str, AfterValidator(_authserv_id)] = ""
+    own_ids: tuple[Annotated[str, AfterValidator(_own_id)], ...] = Field(default=(), strict=False)
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
+    on_fault: Literal["tempfail", "accept"] = "tempfail"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    dns: Dns = Dns()
+    trust: Trust = Trust()
+    spf: Spf = Spf()
+    dkim: Dkim = Dkim()
+    dmarc: Dmarc = Dmarc()
+    results: Results = Results()
+
+    def name(self) -> str:
+        """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""
+        return self.authserv_id or sockets.gethostname()
+
+    def rules(self) -> Rules:
+        """The part that the verdict reads."""
+        dmarc = self.dmarc
+        return Rules(
+            on_reject=dmarc.on_reject,
+            on_quarantine=dmarc.on_quarantine,
+            on_temperror=dmarc.on_temperror,
+            on_bad_from=dmarc.on_bad_from,
+            on_mailing_list=dmarc.on_mailing_list,
+            max_author_domains=dmarc.max_author_domains,
+            max_deferral=dmarc.max_deferral,
+            dry_run=dmarc.dry_run,
+            domains={
+                name: {key: value for key, value in rules.model_dump().items() if value is not None}
+                for name, rules in dmarc.domains.items()
+            },
+        )
+
+
+def load(path: Path) -> Settings:
+    """Read the settings file; raises mailcommon.settings.SettingsError."""
+    return files.load(path, Settings)

@@ -1,0 +1,63 @@
+"""What one generation of settings gives to every message: parsed once, shared by all threads of a worker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from authmilter.actions import Names
+from authmilter.deferrals import Deferrals
+from authmilter.dkim.settings import DkimSettings
+from authmilter.knowledge import Forwarders, Networks
+from authmilter.settings import Settings
+from authmilter.spf.evaluate import SpfLimits
+from authmilter.spf.memory import SpfMemory
+from authmilter.verdict import Rules
+from mailcommon.dns.resolver import DnsResolver, Resolver
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Handed in to `Transaction`; the clocks and the resolver are here so that tests and `check` can set them."""
+
+    names: Names
+    rules: Rules
+    resolver: Resolver
+    trusted: Networks
+    keep_results: Networks
+    forwarders: Forwarders
+    spf: SpfMemory
+    check_helo: bool
+    dkim: DkimSettings
+    deferrals: Deferrals
+    accept_on_fault: bool = False
+    now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
+    monotonic: Callable[[], float] = time.monotonic
+
+
+def make_setup(settings: Settings, resolver: Resolver | None = None) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes."""
+    source = resolver or DnsResolver(settings.dns.for_resolver())
+    limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
+    return Setup(
+        names=Names(settings.name(), settings.own_ids, settings.results.auth, settings.spf.received_spf),
+        rules=settings.rules(),
+        resolver=source,
+        trusted=Networks(settings.trust.networks),
+        keep_results=Networks(settings.trust.keep_results_from),
+        forwarders=Forwarders(settings.trust.forwarders),
+        spf=SpfMemory(settings.name(), limits),
+        check_helo=settings.spf.check_helo,
+        dkim=DkimSettings(
+            max_signatures=settings.dkim.max_signatures,
+            clock_skew=settings.dkim.clock_skew,
+            min_rsa_bits=settings.dkim.min_rsa_bits,
+            max_rsa_bits=settings.dkim.max_rsa_bits,
+            accept_partial_body=settings.dkim.accept_partial_body,
+            accept_added_fields=settings.dkim.accept_added_fields,
+            refused_domains=frozenset(settings.dkim.refused_domains),
+        ),
+        deferrals=Deferrals(time.monotonic),
+        accept_on_fault=settings.on_fault == "accept",
+    )

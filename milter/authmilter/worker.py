@@ -1,0 +1,69 @@
+"""One worker process: libmilter's main loop, and a thread that takes new settings from the parent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from types import TracebackType
+
+from authmilter import session
+from authmilter.settings import Settings
+from authmilter.setup import Setup, make_setup
+
+DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
+_PAUSE = 0.2  # seconds between two looks whether they are over
+
+log = logging.getLogger("authmilter")
+
+
+class Current:
+    """The setup in force in this process."""
+
+    def __init__(self) -> None:
+        self._setup: Setup | None = None
+        self._settings: Settings | None = None
+
+    def take(self, settings: Settings) -> None:
+        """From now on messages are handled with these settings; what DNS has answered is kept if it may be."""
+        old, before = self._setup, self._settings
+        keep = old.resolver if old and before and before.dns == settings.dns else None
+        new = make_setup(settings, keep)
+        self._setup = replace(new, deferrals=old.deferrals) if old else new
+        self._settings = settings
+
+    def __call__(self) -> Setup:
+        assert self._setup is not None, "a worker takes settings before it serves"
+        return self._setup
+
+
+def run(current: Current, settings: Settings, control: int) -> None:
+    """Serve until SIGTERM, or until the parent is gone. `control` is the reading end of the parent's pipe."""
+    sys.excepthook = _log_unreadable
+    current.take(settings)
+    threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
+    session.serve_connections()
+
+
+def _follow(current: Current, control: int) -> None:
+    with os.fdopen(control, "rb") as lines:
+        for line in lines:
+            new = Settings.model_validate_json(line)
+            log.setLevel(new.log_level.upper())
+            current.take(new)
+    # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
+    # libmilter drops its sessions as soon as it is told to stop.
+    end = time.monotonic() + DRAIN_SECONDS
+    time.sleep(_PAUSE)  # a message whose beginning has been sent and not yet read counts too
+    while session.messages_under_way() and time.monotonic() < end:
+        time.sleep(_PAUSE)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _log_unreadable(kind: type[BaseException], fault: BaseException, _trace: TracebackType | None) -> None:
+    """pymilter reports here what it could not hand to a callback, such as a HELO that is not UTF-8."""
+    log.info("-: an event of the session was skipped: %s: %s", kind.__name__, ascii(str(fault))[:200])
