@@ -1,0 +1,130 @@
+"""The facts about a domain: MTA-STS and DANE at the same time, each within its bound.
+
+`hot` answers without waiting if both are at hand: the policy in memory, the DANE facts kept here for the least TTL of
+the answers that they were made of.
+
+Diagnostics: nothing raises but cancellation; what cannot be had is said in the facts.
+Limits: `wait` seconds for a policy that is not cached, `seconds` for DANE; `entries` DANE facts are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import cachetools
+
+from mailcommon.dns.async_resolver import AsyncResolver
+from tlspolicyd.dane.lookup import SMTP, look_up
+from tlspolicyd.facts import DaneFact, Facts, Mode, StsFact
+from tlspolicyd.sts.policy import match_mx
+
+_OFF = DaneFact(enabled=False, reason="DANE is switched off")
+
+
+class PolicySource(Protocol):
+    """MTA-STS, as `policies` gives it."""
+
+    async def fact(self, domain: str, wait: float) -> StsFact:
+        """What MTA-STS says, after at most `wait` seconds."""
+        ...
+
+    def peek(self, domain: str) -> StsFact | None:
+        """The same if it is at hand."""
+        ...
+
+    def suspect(self, domain: str) -> None:
+        """The policy held does not fit the domain's MX hosts: look for a newer one."""
+        ...
+
+
+class Lookup:
+    """`dane`: whether DANE is looked up; `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        policies: PolicySource,
+        resolver: AsyncResolver,
+        *,
+        dane: bool = True,
+        wait: float = 3.0,
+        seconds: float = 10.0,
+        entries: int = 50_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policies = policies
+        self._resolver = resolver
+        self._dane_enabled = dane
+        self._wait = wait
+        self._seconds = seconds
+        self._clock = clock
+        self._kept: cachetools.TLRUCache[tuple[str, int], tuple[float, DaneFact]] = cachetools.TLRUCache(
+            entries, _expiry, timer=clock
+        )
+
+    async def facts(self, domain: str, port: int = SMTP) -> Facts:
+        """What is known of `domain` (A-labels, lower case); `port`: where Postfix will connect to."""
+        sts, found = await asyncio.gather(self._policies.fact(domain, self._wait), self._dane(domain, port))
+        if not self._dane_enabled and _enforces(sts):
+            # DANE or not, a policy that allows none of the hosts has to be noticed
+            found = await self._hosts(domain, port)
+        if _does_not_fit(sts, found):
+            self._policies.suspect(domain)
+        return Facts(domain, sts, found)
+
+    def hot(self, domain: str, port: int = SMTP) -> Facts | None:
+        """The same, if nothing has to be waited for."""
+        sts = self._policies.peek(domain)
+        if sts is None:
+            return None
+        known = self._known(domain, port)
+        return None if known is None else Facts(domain, sts, known)
+
+    def peek(self, domain: str) -> StsFact | None:
+        """What MTA-STS says, if it is at hand."""
+        return self._policies.peek(domain)
+
+    def _known(self, domain: str, port: int) -> DaneFact | None:
+        kept = self._kept.get((domain, port))
+        if kept is None:
+            return None if self._dane_enabled else _OFF
+        expires, fact = kept
+        left = int(expires - self._clock())
+        return replace(fact, expires_in=left) if left > 0 else None
+
+    async def _dane(self, domain: str, port: int) -> DaneFact:
+        known = self._known(domain, port)
+        if known is not None:
+            return known
+        fact = await look_up(self._resolver, domain, port=port, seconds=self._seconds)
+        self._kept[domain, port] = (self._clock() + fact.expires_in, fact)
+        return fact
+
+    async def _hosts(self, domain: str, port: int) -> DaneFact:
+        """The MX hosts alone, where DANE is off."""
+        known = self._known(domain, port)
+        if known is not None and known.hosts:
+            return known
+        found = await look_up(self._resolver, domain, port=port, seconds=self._seconds, tlsa=False)
+        fact = replace(found, enabled=False, mx_failed=False, reason=_OFF.reason)
+        self._kept[domain, port] = (self._clock() + fact.expires_in, fact)
+        return fact
+
+
+def _enforces(sts: StsFact) -> bool:
+    return sts.policy is not None and sts.policy.mode is Mode.ENFORCE
+
+
+def _does_not_fit(sts: StsFact, found: DaneFact) -> bool:
+    """True if a cached enforce policy allows none of the MX hosts: it may have changed (RFC 8461 §5.1)."""
+    if sts.policy is None or not (sts.cached and _enforces(sts) and found.hosts):
+        return False
+    patterns = sts.policy.mx
+    return not any(match_mx(patterns, host.name) for host in found.hosts)
+
+
+def _expiry(_key: tuple[str, int], kept: tuple[float, DaneFact], _now: float) -> float:
+    return kept[0]
