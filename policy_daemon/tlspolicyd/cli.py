@@ -1,0 +1,139 @@
+"""The command `tlspolicyd`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mailcommon import command
+from mailcommon import log as logging_setup
+from tlspolicyd import settings as settings_file
+from tlspolicyd.settings import Settings
+
+PROGRAM = "tlspolicyd"
+NOT_DONE = 1
+config_option = command.config_option(settings_file.DEFAULT_FILE)
+
+
+def _settings(path: Path | None) -> Settings:
+    return command.settings_of(PROGRAM, path, settings_file.DEFAULT_FILE, Settings)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="gatepost")
+def main() -> None:
+    """Tell Postfix which TLS a recipient domain wants: DANE, MTA-STS."""
+
+
+@main.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Answer Postfix, in the foreground. SIGTERM stops it, SIGHUP reads the settings again."""
+    from mailcommon.privileges import StartError
+    from tlspolicyd.assembly import assemble
+    from tlspolicyd.service import Service
+
+    settings = _settings(config)
+    logging_setup.set_up("tlspolicyd", settings.log_level)
+    try:
+        Service(settings, lambda: settings_file.load(config or settings_file.DEFAULT_FILE), assemble).run()
+    except StartError as fault:
+        command.fail(PROGRAM, str(fault))
+
+
+@main.command("config")
+@config_option
+def show_config(config: Path | None) -> None:
+    """Check the settings and print what is in force."""
+    from mailcommon.settings_text import as_toml
+
+    click.echo(as_toml(_settings(config)), nl=False)
+
+
+@main.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.argument("domain")
+def query(config: Path | None, as_json: bool, domain: str) -> None:
+    """Show what Postfix gets for DOMAIN (or DOMAIN:PORT), and why: DNS, certificate, policy, MX hosts, decision."""
+    from tlspolicyd import query_command
+
+    settings = _settings(config)
+    try:
+        text, remarks = asyncio.run(query_command.run(settings, domain, as_json=as_json))
+    except ValueError as fault:
+        command.fail(PROGRAM, str(fault))
+    else:
+        for remark in remarks:
+            click.echo(f"tlspolicyd: {remark}", err=True)
+        click.echo(text)
+
+
+@main.group()
+def cache() -> None:
+    """The policies that are kept, whether or not the daemon runs."""
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+all_option = click.option("--all", "every", is_flag=True, help="All domains.")
+
+
+@cache.command("list")
+@config_option
+@json_option
+@click.argument("domain", required=False)
+def cache_list(config: Path | None, as_json: bool, domain: str | None) -> None:
+    """Print the unexpired policies, or that of DOMAIN."""
+    from tlspolicyd import cache_commands
+
+    _print_cache(cache_commands.list_policies(_settings(config).cache.store, domain, as_json=as_json))
+
+
+@cache.command("forget")
+@config_option
+@json_option
+@all_option
+@click.argument("domain", required=False)
+def cache_forget(config: Path | None, as_json: bool, every: bool, domain: str | None) -> None:
+    """Forget the policy of DOMAIN. Mail for it is not protected until it is found again."""
+    from tlspolicyd import cache_commands
+
+    _one_or_all(domain, every)
+    _print_cache(cache_commands.forget(_settings(config).cache.store, domain, as_json=as_json))
+
+
+@cache.command("refresh")
+@config_option
+@json_option
+@all_option
+@click.argument("domain", required=False)
+def cache_refresh(config: Path | None, as_json: bool, every: bool, domain: str | None) -> None:
+    """Fetch the policy of DOMAIN now. The exit status is 1 if one could not be fetched."""
+    from tlspolicyd import query_command
+
+    _one_or_all(domain, every)
+    if not _print_cache(query_command.refresh(_settings(config), domain, as_json=as_json)):
+        sys.exit(NOT_DONE)
+
+
+def _one_or_all(domain: str | None, every: bool) -> None:
+    if (domain is None) is not every:
+        command.fail(PROGRAM, "name one domain, or --all")
+
+
+def _print_cache(work: Coroutine[Any, Any, str | tuple[str, bool]]) -> bool:
+    """Run one of cache_commands and print what it returns; whether all went well."""
+    from tlspolicyd.cache_commands import CacheError
+
+    try:
+        result = asyncio.run(work)
+    except (CacheError, ValueError) as fault:
+        command.fail(PROGRAM, str(fault))
+    text, well = result if isinstance(result, tuple) else (result, True)
+    click.echo(text)
+    return well
