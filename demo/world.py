@@ -1,0 +1,60 @@
+"""The domains of the demonstration: who they are, what they publish, and the keys with which they sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.support.dkim_signer import dns_record, join_message, make_key, sign, split_message
+
+HOME = "home.example"
+SELECTOR = "s1"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One domain that sends mail from one host."""
+
+    domain: str
+    ip: str
+    policy: str = ""  # p= of its DMARC record, "" = it has none
+    signs: bool = False
+
+    @property
+    def host(self) -> str:
+        """The name of its mail host, forward and reverse."""
+        return f"mail.{self.domain}"
+
+    def records(self) -> list[str]:
+        """What it has in the DNS."""
+        reverse = ".".join(reversed(self.ip.split(".")))
+        lines = [
+            f"{self.host}. 300 IN A {self.ip}",
+            f"{reverse}.in-addr.arpa. 300 IN PTR {self.host}.",
+            f'{self.domain}. 300 IN TXT "v=spf1 ip4:{self.ip} -all"',
+            f'{self.host}. 300 IN TXT "v=spf1 a -all"',
+            f"{self.domain}. 300 IN MX 10 {self.host}.",
+        ]
+        if self.policy:
+            lines.append(
+                f'_dmarc.{self.domain}. 300 IN TXT "v=DMARC1; p={self.policy}; rua=mailto:dmarc@{self.domain}"'
+            )
+        if self.signs:
+            lines.append(f'{SELECTOR}._domainkey.{self.domain}. 300 IN TXT "{dns_record(make_key())}"')
+        return lines
+
+    def sign(self, message: bytes) -> bytes:
+        """The message with this domain's DKIM signature on top."""
+        fields, body = split_message(message)
+        return join_message([sign(fields, body, self.domain, SELECTOR, make_key()), *fields], body)
+
+
+BANK = Sender("bank.example", "192.0.2.10", "reject", signs=True)
+SHOP = Sender("shop.example", "192.0.2.20", "quarantine", signs=True)
+MALLORY = Sender("mallory.example", "203.0.113.66")
+ALUMNI = Sender("alumni.example", "198.51.100.7")
+
+
+def zone() -> str:
+    """The whole tree as zone text."""
+    senders = (BANK, SHOP, MALLORY, ALUMNI)
+    return "\n".join(line for sender in senders for line in sender.records()) + "\n"
