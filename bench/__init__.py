@@ -1,0 +1,1 @@
+"""Figures against peers: see README.md beside this file."""
