@@ -100,6 +100,9 @@ async def explain(key: str, parts: Parts) -> Explanation:
         # the decision did not look at them, Postfix will
         seen = await look_up(parts.resolver, domain, port=asked.port, every=True)
         shown = replace(facts, dane=replace(facts.dane, hosts=seen.hosts or facts.dane.hosts))
+    if not facts.dane.enabled:
+        named = await look_up(parts.resolver, domain, port=asked.port, tlsa=False)
+        shown = replace(facts, dane=replace(facts.dane, hosts=named.hosts))
     reply = render(decision, tlsrpt=False)
     return Explanation(
         key,

@@ -68,8 +68,8 @@ class Lookup:
     async def facts(self, domain: str, port: int = SMTP) -> Facts:
         """What is known of `domain` (A-labels, lower case); `port`: where Postfix will connect to."""
         sts, found = await asyncio.gather(self._policies.fact(domain, self._wait), self._dane(domain, port))
-        if not self._dane_enabled and _enforces(sts):
-            # DANE or not, a policy that allows none of the hosts has to be noticed
+        if not self._dane_enabled and _enforces(sts) and sts.cached:
+            # DANE or not, a policy that allows none of the hosts has to be noticed; one just fetched is the newest
             found = await self._hosts(domain, port)
         if _does_not_fit(sts, found):
             self._policies.suspect(domain)
