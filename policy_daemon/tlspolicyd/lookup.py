@@ -68,9 +68,6 @@ class Lookup:
     async def facts(self, domain: str, port: int = SMTP) -> Facts:
         """What is known of `domain` (A-labels, lower case); `port`: where Postfix will connect to."""
         sts, found = await asyncio.gather(self._policies.fact(domain, self._wait), self._dane(domain, port))
-        if not self._dane_enabled and _enforces(sts) and sts.cached:
-            # DANE or not, a policy that allows none of the hosts has to be noticed; one just fetched is the newest
-            found = await self._hosts(domain, port)
         if _does_not_fit(sts, found):
             self._policies.suspect(domain)
         return Facts(domain, sts, found)
@@ -88,9 +85,11 @@ class Lookup:
         return self._policies.peek(domain)
 
     def _known(self, domain: str, port: int) -> DaneFact | None:
+        if not self._dane_enabled:
+            return _OFF
         kept = self._kept.get((domain, port))
         if kept is None:
-            return None if self._dane_enabled else _OFF
+            return None
         expires, fact = kept
         left = int(expires - self._clock())
         return replace(fact, expires_in=left) if left > 0 else None
@@ -103,24 +102,10 @@ class Lookup:
         self._kept[domain, port] = (self._clock() + fact.expires_in, fact)
         return fact
 
-    async def _hosts(self, domain: str, port: int) -> DaneFact:
-        """The MX hosts alone, where DANE is off."""
-        known = self._known(domain, port)
-        if known is not None and known.hosts:
-            return known
-        found = await look_up(self._resolver, domain, port=port, seconds=self._seconds, tlsa=False)
-        fact = replace(found, enabled=False, mx_failed=False, reason=_OFF.reason)
-        self._kept[domain, port] = (self._clock() + fact.expires_in, fact)
-        return fact
-
-
-def _enforces(sts: StsFact) -> bool:
-    return sts.policy is not None and sts.policy.mode is Mode.ENFORCE
-
 
 def _does_not_fit(sts: StsFact, found: DaneFact) -> bool:
     """True if a cached enforce policy allows none of the MX hosts: it may have changed (RFC 8461 §5.1)."""
-    if sts.policy is None or not (sts.cached and _enforces(sts) and found.hosts):
+    if not (sts.cached and sts.policy is not None and sts.policy.mode is Mode.ENFORCE and found.hosts):
         return False
     patterns = sts.policy.mx
     return not any(match_mx(patterns, host.name) for host in found.hosts)

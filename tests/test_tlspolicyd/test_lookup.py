@@ -175,24 +175,11 @@ def test_switched_off_asks_nothing() -> None:
         (sts(), False),
     ],
 )
-@pytest.mark.parametrize("dane", [True, False])
-def test_complaint_4_policy_that_allows_no_mx_host_is_looked_at_again(
-    fact: StsFact, suspected: bool, dane: bool
-) -> None:
-    """Also where DANE is off: then the MX hosts of an enforced domain are looked up for this, and nothing more."""
-
+def test_complaint_4_policy_that_allows_no_mx_host_is_looked_at_again(fact: StsFact, suspected: bool) -> None:
     async def run(resolver: AsyncDnsResolver, dns: FakeDns) -> None:
         policies = KnownPolicies(fact)
-        lookup = Lookup(policies, resolver, dane=dane)
-        facts = await lookup.facts("a.example")
+        await Lookup(policies, resolver).facts("a.example")
         assert policies.suspected == (["a.example"] if suspected else [])
-        if not dane:
-            enforced = fact.policy is not None and fact.policy.mode is Mode.ENFORCE
-            assert bool(facts.dane.hosts) is enforced
-            assert [query.rdtype for query in dns.queries] == (["MX"] if enforced else [])
-            hot = lookup.hot("a.example")
-            assert hot
-            assert (hot.dane.enabled, hot.dane.hosts) == (False, facts.dane.hosts)
 
     with_dns(run)
 
