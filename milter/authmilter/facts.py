@@ -46,6 +46,14 @@ class DmarcResult(enum.StrEnum):
     PERMERROR = "permerror"
 
 
+class ArcResult(enum.StrEnum):
+    """RFC 8617 §4.4."""
+
+    NONE = "none"  # no ARC set
+    PASS = "pass"
+    FAIL = "fail"  # also where DNS did not answer: every error is permanent (RFC 8617 §5.2.1)
+
+
 class IprevResult(enum.StrEnum):
     """RFC 8601 §2.7.3."""
 
@@ -126,6 +134,26 @@ class DkimFact:
 
 
 @dataclass(frozen=True, slots=True)
+class ArcSet:
+    """One set of a chain, as it stands in the message (RFC 8617 §4.1)."""
+
+    instance: int  # 1..50
+    domain: str  # d= of the seal, A-labels, lower case
+    selector: str  # s= of the seal
+    claims: str = ""  # ARC-Authentication-Results behind "i=N;", unfolded: text of whoever sealed it
+
+
+@dataclass(frozen=True, slots=True)
+class ArcFact:
+    """The ARC chain of a message and what became of it (RFC 8617 §5.2)."""
+
+    result: ArcResult
+    sets: tuple[ArcSet, ...] = ()  # from instance 1 on; empty unless the chain has passed
+    oldest_pass: int = 0  # RFC 8617 §5.2: 0 if every AMS verifies, else the lowest instance from which all do
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Author:
     """What the From header fields say (RFC 5322 §3.6.2, RFC 9989 §4.2)."""
 
@@ -175,6 +203,7 @@ class MessageFacts:
     spf: tuple[SpfFact, ...] = ()
     dkim: tuple[DkimFact, ...] = ()
     dmarc: tuple[DmarcFact, ...] = ()
+    arc: ArcFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
     notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"
