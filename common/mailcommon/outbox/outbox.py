@@ -1,0 +1,278 @@
+"""The outbox itself: what is made, under way and done, in a store. No mail and no network here.
+
+Times are seconds since 1970 and come from the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from mailcommon.outbox.headers import clean
+from mailcommon.outbox.values import Delivery, Limits, Outcome, Report, Result, State
+from mailcommon.store import Lease, Row, Store, Transaction
+
+_REPORT = "id, kind, domain, begins, ends, filename, payload, part, made_at, count"
+_DELIVERY = "id, report, place, destination, state, attempts, next_at, until, done_at, note"
+_FORGIVEN = 5 * 86_400.0  # seconds after which a failure is no longer in a row with the next one
+_DONE = {
+    Result.SENT: State.SENT,
+    Result.DELIVERED: State.DELIVERED,
+    Result.REFUSED: State.FAILED,
+}
+
+
+class Outbox:
+    """See the package."""
+
+    def __init__(self, store: Store, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        """`store` was opened with `SCHEMA` among its schemas."""
+        self.store = store
+        self.limits = limits
+
+    def add(self, tx: Transaction, report: Report, destinations: Sequence[str], now: float) -> bool:
+        """Put a report in, as part of `tx`; False if there is one of the same kind, domain, time and part already."""
+        added = tx.run(
+            "INSERT INTO outbox_reports (id, kind, domain, begins, ends, part, filename, count, made_at, bytes,"
+            " payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (kind, domain, begins, ends, part) DO NOTHING",
+            report.id,
+            report.kind,
+            report.domain,
+            report.begins,
+            report.ends,
+            report.part,
+            report.filename,
+            report.count,
+            now,
+            len(report.payload),
+            report.payload,
+        )
+        if not added:
+            return False
+        resting = self.resting(tx, destinations, now)
+        for place, destination in enumerate(destinations):
+            rests = destination in resting
+            tx.run(
+                "INSERT INTO outbox_deliveries (report, place, destination, state, attempts, next_at, until, done_at,"
+                " note) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?)",
+                report.id,
+                place,
+                destination,
+                State.RESTING if rests else State.WAITING,
+                now,
+                now + self.limits.seconds,
+                now if rests else None,
+                "the destination has failed too often" if rests else "",
+            )
+        return True
+
+    def resting(self, tx: Transaction, destinations: Iterable[str], now: float) -> set[str]:
+        """Which of the destinations get nothing for the moment."""
+        return {
+            destination
+            for destination in destinations
+            if tx.one("SELECT 1 FROM outbox_destinations WHERE destination = ? AND rest_until > ?", destination, now)
+        }
+
+    def due(self, now: float, limit: int = 100, after: int = 0) -> list[Delivery]:
+        """What is to be tried now, in the order in which it was made; what a dead sender left behind is among it.
+
+        after: the number of the last delivery that was had before.
+        """
+        with self.store.read() as tx:
+            rows = tx.all(
+                f"SELECT {_DELIVERY} FROM outbox_deliveries WHERE state IN ('waiting', 'handing') AND next_at <= ?"  # noqa: S608
+                " AND id > ? ORDER BY id LIMIT ?",
+                now,
+                after,
+                limit,
+            )
+        return [_delivery(row) for row in rows]
+
+    def count_due(self, now: float) -> int:
+        """How many deliveries are to be tried now."""
+        with self.store.read() as tx:
+            row = tx.one(
+                "SELECT count(*) FROM outbox_deliveries WHERE state IN ('waiting', 'handing') AND next_at <= ?", now
+            )
+        return int(row[0]) if row else 0
+
+    def begin(self, delivery: Delivery, lease: Lease, now: float) -> str:
+        """Begin an attempt: its token, or "" if there is nothing to do, because an earlier one was taken after all.
+
+        Whatever attempt came before is given up: the `Doorkeeper` discards it if it still comes. Raises LeaseLost.
+        """
+        with self.store.write() as tx:
+            lease.confirm(tx)
+            token = f"{identity(tx)}.{secrets.token_hex(16)}"
+            if tx.run(
+                "UPDATE outbox_deliveries SET state = 'handing', token = ?, attempts = attempts + 1, next_at = ?"
+                " WHERE id = ? AND state IN ('waiting', 'handing') AND taken_at IS NULL",
+                token,
+                now,
+                delivery.id,
+            ):
+                return token
+            tx.run(
+                "UPDATE outbox_deliveries SET state = 'sent', done_at = ?,"
+                " note = 'handed over before the sender was interrupted' WHERE id = ? AND state = 'handing'",
+                now,
+                delivery.id,
+            )
+        return ""
+
+    def finish(self, delivery: Delivery, token: str, outcome: Outcome, now: float) -> State:
+        """Keep what came of the attempt with that token; gives the state that the delivery is in now."""
+        note = clean(outcome.text)
+        attempts = delivery.attempts + 1
+        with self.store.write() as tx:
+            state = _DONE.get(outcome.result)
+            next_at = now + self.limits.pause(attempts)
+            if state is None and next_at > delivery.until:
+                state = State.FAILED
+                note = clean(f"given up after {attempts} attempts: {note}")
+                if tx.one("SELECT 1 FROM outbox_deliveries WHERE token = ? AND taken_at IS NOT NULL", token) and (
+                    outcome.result is Result.UNKNOWN
+                ):
+                    state, note = State.SENT, "handed over before the connection broke"
+            if state is not None:
+                changed = tx.run(
+                    "UPDATE outbox_deliveries SET state = ?, done_at = ?, note = ? WHERE id = ? AND token = ?",
+                    state,
+                    now,
+                    note,
+                    delivery.id,
+                    token,
+                )
+                if changed:
+                    self._judge(tx, delivery.destination, state, note, now)
+                return state
+            # UNKNOWN stays in `handing`: the milter may yet see it, or have seen it
+            state = State.HANDING if outcome.result is Result.UNKNOWN else State.WAITING
+            tx.run(
+                "UPDATE outbox_deliveries SET state = ?, next_at = ?, note = ? WHERE id = ? AND token = ?",
+                state,
+                next_at,
+                note,
+                delivery.id,
+                token,
+            )
+            if state is State.WAITING:
+                # surely not taken, even if the milter saw it: Postfix or another milter refused it afterwards
+                tx.run("UPDATE outbox_deliveries SET token = NULL, taken_at = NULL WHERE id = ?", delivery.id)
+        return state
+
+    def bounced(self, token: str, note: str, now: float) -> bool:
+        """The mail of that attempt has come back for good; False if there is no such attempt."""
+        note = clean(note)
+        with self.store.write() as tx:
+            row = tx.one("SELECT id, destination FROM outbox_deliveries WHERE token = ? AND state = 'sent'", token)
+            if row is None:
+                return False
+            tx.run("UPDATE outbox_deliveries SET state = 'bounced', note = ? WHERE id = ?", note, row[0])
+            self._judge(tx, str(row[1]), State.BOUNCED, note, now)
+        return True
+
+    def _judge(self, tx: Transaction, destination: str, state: State, note: str, now: float) -> None:
+        if state is State.DELIVERED:
+            tx.run("DELETE FROM outbox_destinations WHERE destination = ?", destination)
+        elif state is State.SENT:
+            # it may bounce yet: a failure counts as one in a row until none has come for some days
+            tx.run(
+                "DELETE FROM outbox_destinations WHERE destination = ? AND failed_at < ?", destination, now - _FORGIVEN
+            )
+        else:
+            tx.run(
+                "INSERT INTO outbox_destinations (destination, failures, failed_at, rest_until, note)"
+                " VALUES (?, 1, ?, 0, ?) ON CONFLICT (destination) DO UPDATE SET"
+                " failures = outbox_destinations.failures + 1, failed_at = excluded.failed_at, note = excluded.note",
+                destination,
+                now,
+                note,
+            )
+            tx.run(
+                "UPDATE outbox_destinations SET rest_until = ? WHERE destination = ? AND failures >= ?",
+                now + self.limits.rest,
+                destination,
+                self.limits.failures,
+            )
+
+    def report(self, report_id: str) -> Report | None:
+        """One report with its payload (empty if that was let go), None if there is none of that id."""
+        with self.store.read() as tx:
+            row = tx.one(f"SELECT {_REPORT} FROM outbox_reports WHERE id = ?", report_id)  # noqa: S608 - constants
+        return _report(row) if row else None
+
+    def reports(self, kind: str = "", limit: int = 1000) -> list[tuple[Report, list[Delivery]]]:
+        """The newest reports, without their payloads, each with its deliveries."""
+        columns = _REPORT.replace("payload", "NULL")
+        with self.store.read() as tx:
+            found = tx.all(
+                f"SELECT {columns} FROM outbox_reports WHERE ? = '' OR kind = ? ORDER BY made_at DESC, id LIMIT ?",  # noqa: S608
+                kind,
+                kind,
+                limit,
+            )
+            return [(_report(row), self._deliveries(tx, str(row[0]))) for row in found]
+
+    def deliveries(self, report_id: str) -> list[Delivery]:
+        """The deliveries of one report."""
+        with self.store.read() as tx:
+            return self._deliveries(tx, report_id)
+
+    def _deliveries(self, tx: Transaction, report_id: str) -> list[Delivery]:
+        rows = tx.all(f"SELECT {_DELIVERY} FROM outbox_deliveries WHERE report = ? ORDER BY place", report_id)  # noqa: S608
+        return [_delivery(row) for row in rows]
+
+    def prune(self, now: float) -> int:
+        """Let go what is done and old, and the payloads of what is done if they take too much; gives the number."""
+        done = (
+            "NOT EXISTS (SELECT 1 FROM outbox_deliveries d WHERE d.report = r.id AND d.state IN ('waiting', 'handing'))"
+        )
+        with self.store.write() as tx:
+            old = now - self.limits.keep
+            ids = f"SELECT r.id FROM outbox_reports r WHERE r.made_at < ? AND {done}"  # noqa: S608 - constants
+            tx.run(f"DELETE FROM outbox_deliveries WHERE report IN ({ids})", old)  # noqa: S608
+            gone = tx.run(f"DELETE FROM outbox_reports AS r WHERE r.made_at < ? AND {done}", old)  # noqa: S608
+            tx.run("DELETE FROM outbox_destinations WHERE failed_at < ? AND rest_until < ?", old, now)
+            row = tx.one("SELECT sum(bytes) FROM outbox_reports WHERE payload IS NOT NULL")
+            excess = int((row and row[0]) or 0) - self.limits.keep_bytes
+            if excess > 0:
+                self._let_go(tx, excess, done)
+        return gone
+
+    def _let_go(self, tx: Transaction, excess: int, done: str) -> None:
+        rows = tx.stream(
+            f"SELECT r.id, r.bytes FROM outbox_reports r WHERE r.payload IS NOT NULL AND {done} ORDER BY r.made_at"  # noqa: S608
+        )
+        ids = []
+        with contextlib.closing(rows):
+            for report_id, size in rows:
+                if excess <= 0:
+                    break
+                ids.append((report_id,))
+                excess -= int(size)
+        tx.many("UPDATE outbox_reports SET payload = NULL WHERE id = ?", ids)
+
+
+def identity(tx: Transaction) -> str:
+    """The random name of this outbox, by which its tokens are known from those of another."""
+    tx.run(
+        "INSERT INTO outbox_identity (place, name) VALUES (1, ?) ON CONFLICT (place) DO NOTHING", secrets.token_hex(8)
+    )
+    row = tx.one("SELECT name FROM outbox_identity")
+    assert row
+    return str(row[0])
+
+
+def _report(row: Row) -> Report:
+    report = Report(*row)
+    return replace(report, payload=bytes(report.payload or b""))
+
+
+def _delivery(row: Row) -> Delivery:
+    delivery = Delivery(*row)
+    return replace(delivery, state=State(delivery.state))
