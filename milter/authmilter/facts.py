@@ -189,6 +189,7 @@ class DmarcFact:
     spf_aligned: bool = False  # SPF passed and is aligned
     dkim_aligned: bool = False  # at least one signature passed and is aligned
     reason: str = ""
+    record_error: str = ""  # what was wrong with the records that were found (RFC 9990 §3.1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +207,5 @@ class MessageFacts:
     arc: ArcFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
+    report: bool = False  # it says that it is a DMARC report (RFC 9990 §3.5.2)
     notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"

@@ -8,6 +8,7 @@ Limits: 4 MB of header fields, 200 of them removed; the body is hashed as it com
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, forged_fields, plan
@@ -37,6 +38,8 @@ from mailcommon.names import reverse_name, to_alabel
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MESSAGE_SECONDS = 60.0  # of waiting for DNS at the end of a message; Postfix waits for milter_content_timeout, 300 s
 FIELD_COST = 150  # bytes that keeping one field takes beside its text
+# RFC 9990 §3.5.2 dmarc-subject
+_REPORT_SUBJECT = re.compile(r"Report\s+Domain:\s+\S+\s+Submitter:\s+\S+").match
 MAX_REMOVED = 200  # the MTA goes through the whole header for each field that it removes
 
 
@@ -152,6 +155,7 @@ class Transaction:
             dkim,
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
             list_id=self._text(b"list-id"),
+            report=bool(_REPORT_SUBJECT(self._text(b"subject"))),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),
         )
 

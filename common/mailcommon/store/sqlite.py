@@ -103,12 +103,10 @@ class SqliteStore(Store):
         return time.time()
 
     def size(self) -> int:
-        """The file and its journal."""
-        total = 0
-        for suffix in ("", "-wal"):
-            with contextlib.suppress(OSError):
-                total += Path(f"{self._path}{suffix}").stat().st_size
-        return total
+        """The pages in use; what was deleted leaves free ones in the file, which are used first."""
+        with self.read() as tx:
+            pages, free, size = (tx.one(f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
+        return (pages[0] - free[0]) * size[0] if pages and free and size else 0
 
     def close(self) -> None:
         """See Store."""

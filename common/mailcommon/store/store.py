@@ -60,22 +60,30 @@ class Store(abc.ABC):
         self._schemas = schemas
         self._turn = threading.RLock()
         self._ready = False
+        self._busy = False
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Transaction]:
         """A transaction that may change something; after a StoreFault nothing is changed (but see the package)."""
-        with self._turn:
-            self._prepare()
-            with self._transaction(writing=True) as tx:
-                yield tx
+        with self._alone(), self._transaction(writing=True) as tx:
+            yield tx
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:
         """A transaction that sees one state of the store and changes nothing."""
+        with self._alone(), self._transaction(writing=False) as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
         with self._turn:
-            self._prepare()
-            with self._transaction(writing=False) as tx:
-                yield tx
+            assert not self._busy, "a transaction within a transaction of the same store"
+            self._busy = True
+            try:
+                self._prepare()
+                yield
+            finally:
+                self._busy = False
 
     @abc.abstractmethod
     def _transaction(self, *, writing: bool) -> contextlib.AbstractContextManager[Transaction]: ...
@@ -94,7 +102,7 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def size(self) -> int:
-        """Bytes that the store takes on disk."""
+        """Bytes in use; raises StoreFault."""
 
     @abc.abstractmethod
     def close(self) -> None:
