@@ -88,6 +88,7 @@ STAGES = {
         "knowledge",
         "actions",
         "deferrals",
+        "reports",
         "settings",
         "setup",
         "transaction",

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 
 from authmilter import settings as settings_file
+from authmilter.report_commands import report
 from authmilter.settings import Settings
 from mailcommon import command
 from mailcommon import log as logging_setup
@@ -85,3 +86,6 @@ def check(
         command.fail(PROGRAM, str(fault))
     else:
         click.echo(text)
+
+
+main.add_command(report)

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from authmilter.reports.settings import Reports
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
@@ -127,6 +128,7 @@ class Settings(Section):
     dkim: Dkim = Dkim()
     dmarc: Dmarc = Dmarc()
     results: Results = Results()
+    reports: Reports = Reports()
 
     def name(self) -> str:
         """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""

@@ -10,11 +10,13 @@ from authmilter.actions import Names
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
+from authmilter.reports.collector import Collector
 from authmilter.settings import Settings
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
+from mailcommon.outbox import Doorkeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Setup:
     dkim: DkimSettings
     deferrals: Deferrals
     accept_on_fault: bool = False
+    collector: Collector | None = None  # None: nothing is counted for reports
+    doors: tuple[Doorkeeper, ...] = ()  # whose reports pass here when they are sent
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
 

@@ -12,8 +12,14 @@ from dataclasses import replace
 from types import TracebackType
 
 from authmilter import session
+from authmilter.reports import ledger
+from authmilter.reports.collector import Collector
+from authmilter.reports.settings import Reports
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
+from mailcommon.outbox import SCHEMA as OUTBOX
+from mailcommon.outbox import Doorkeeper
+from mailcommon.store import open_store
 
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
 _PAUSE = 0.2  # seconds between two looks whether they are over
@@ -33,12 +39,36 @@ class Current:
         old, before = self._setup, self._settings
         keep = old.resolver if old and before and before.dns == settings.dns else None
         new = make_setup(settings, keep)
-        self._setup = replace(new, deferrals=old.deferrals) if old else new
+        setup = replace(new, deferrals=old.deferrals if old else new.deferrals)
+        if old and before and before.reports == settings.reports:
+            self._setup = replace(setup, collector=old.collector, doors=old.doors)
+        else:
+            self._setup = with_reports(setup, settings.reports)
+            if old and old.collector:
+                old.collector.close()
         self._settings = settings
 
     def __call__(self) -> Setup:
         assert self._setup is not None, "a worker takes settings before it serves"
         return self._setup
+
+
+def with_reports(setup: Setup, reports: Reports) -> Setup:
+    """The setup with what this process needs for reports: who counts messages, and who knows reports being sent."""
+    others = tuple(Doorkeeper(open_store(address, [OUTBOX], create=False), time.time) for address in reports.outboxes)
+    if not reports.store:
+        return replace(setup, collector=None, doors=others)
+    schemas = [ledger.SCHEMA, OUTBOX]
+    collector = Collector(
+        open_store(reports.store, schemas),
+        time.time,
+        time.monotonic,
+        max_bytes=reports.max_bytes,
+        exclude=reports.exclude_domains,
+    )
+    # a connection of its own: the collector may be waiting on the other one
+    own = Doorkeeper(open_store(reports.store, schemas), time.time)
+    return replace(setup, collector=collector, doors=(own, *others))
 
 
 def run(current: Current, settings: Settings, control: int) -> None:
@@ -47,6 +77,8 @@ def run(current: Current, settings: Settings, control: int) -> None:
     current.take(settings)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
     session.serve_connections()
+    if collector := current().collector:
+        collector.close()
 
 
 def _follow(current: Current, control: int) -> None:

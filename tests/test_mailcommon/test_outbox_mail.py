@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import email
 import email.policy
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mailcommon.outbox import (
     HANDOVER,
@@ -29,6 +26,7 @@ from mailcommon.outbox import (
     usable_address,
 )
 from tests.support.ports import free_port, release_port
+from tests.support.report_receiver import Receiver, content, receiving
 
 REPORT = Report(
     "abc123", "test", "d.example", 0, 86_399, "n.gz", b"\x1f\x8b" + bytes(range(256)) * 20, made_at=86_400.0
@@ -52,44 +50,20 @@ def delivery(destination: str = "mailto:a@one.example", place: int = 0) -> Deliv
     return Delivery(1, REPORT.id, place, destination, State.HANDING)
 
 
-class Receiver:
-    """A real SMTP server whose answers a test sets."""
-
-    def __init__(self) -> None:
-        self.got: list[Envelope] = []
-        self.rcpt = self.data = "250 OK"
-        self.break_at_data = False
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
-    ) -> str:
-        if self.rcpt.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return self.rcpt
-
-    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
-        if self.break_at_data:
-            assert isinstance(server.transport, asyncio.WriteTransport)
-            server.transport.abort()
-            return "250 never seen"
-        if self.data.startswith("250"):
-            self.got.append(envelope)
-        return self.data
+@pytest.fixture
+def receiver_and_port() -> Iterator[tuple[Receiver, int]]:
+    with receiving() as both:
+        yield both
 
 
 @pytest.fixture
-def receiver() -> Receiver:
-    return Receiver()
+def receiver(receiver_and_port: tuple[Receiver, int]) -> Receiver:
+    return receiver_and_port[0]
 
 
 @pytest.fixture
-def host(receiver: Receiver) -> Iterator[MailHost]:
-    port = free_port()
-    controller = Controller(receiver, hostname="127.0.0.1", port=port)
-    controller.start()  # type: ignore[no-untyped-call]
-    yield MailHost("127.0.0.1", port, "bounces@us.example", 5.0)
-    controller.stop()  # type: ignore[no-untyped-call]
-    release_port(port)
+def host(receiver_and_port: tuple[Receiver, int]) -> MailHost:
+    return MailHost("127.0.0.1", receiver_and_port[1], "bounces@us.example", 5.0)
 
 
 def hand_over(host: MailHost, *deliveries: Delivery) -> list[Outcome]:
@@ -98,13 +72,6 @@ def hand_over(host: MailHost, *deliveries: Delivery) -> list[Outcome]:
         return [carrier.hand_over(REPORT, each, TOKEN) for each in deliveries or (delivery(),)]
     finally:
         carrier.close()
-
-
-def content(envelope: Envelope) -> EmailMessage:
-    assert isinstance(envelope.content, bytes)
-    message = email.message_from_bytes(envelope.content, policy=email.policy.default)
-    assert isinstance(message, EmailMessage)
-    return message
 
 
 def test_the_message(host: MailHost, receiver: Receiver) -> None:
@@ -240,4 +207,4 @@ def test_multipart_report() -> None:
     parsed = email.message_from_bytes(message.as_bytes(policy=WIRE), policy=email.policy.default)
     assert parsed.get_content_type() == "multipart/report"
     assert parsed.get_param("report-type") == "tlsrpt"
-    assert [part.get_content_type() for part in parsed.iter_parts()] == ["text/plain", "application/tlsrpt+gzip"]  # type: ignore[attr-defined]
+    assert [part.get_content_type() for part in parsed.iter_parts()] == ["text/plain", "application/tlsrpt+gzip"]

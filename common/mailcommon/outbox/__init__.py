@@ -32,7 +32,8 @@ Limits: see `Limits`; mail is handed over by one connection, one at a time.
 Security: addresses, replies and header text from outside are cleaned here (`headers.clean`, `mail.usable_address`).
 """
 
-from mailcommon.outbox.doorkeeper import Doorkeeper, Entry
+from mailcommon.outbox.bounces import Bounce, take_bounce
+from mailcommon.outbox.doorkeeper import Doorkeeper, Entry, admit
 from mailcommon.outbox.headers import WIRE, clean, letter, set_fields
 from mailcommon.outbox.mail import HANDOVER, MailCarrier, MailHost, finished, usable_address
 from mailcommon.outbox.outbox import Outbox
@@ -44,6 +45,7 @@ __all__ = [
     "HANDOVER",
     "SCHEMA",
     "WIRE",
+    "Bounce",
     "Carrier",
     "Delivery",
     "Doorkeeper",
@@ -57,10 +59,12 @@ __all__ = [
     "Result",
     "Sent",
     "State",
+    "admit",
     "clean",
     "finished",
     "letter",
     "send_due",
     "set_fields",
+    "take_bounce",
     "usable_address",
 ]

@@ -62,6 +62,15 @@ def finished(message: EmailMessage, report: Report, place: int, address: str) ->
     return message
 
 
+_MESSAGE_ID = re.compile(r"\s*<([A-Za-z0-9]{1,100})\.([0-9]{1,3})@").match
+
+
+def of_message_id(value: str) -> tuple[str, int] | None:
+    """The report and the place that a Message-ID of ours names, None if it is no such."""
+    match = _MESSAGE_ID(value)
+    return (match[1], int(match[2])) if match else None
+
+
 class MailCarrier(Carrier):
     """Hands reports to one host. `compose(report, address)` makes the message."""
 

@@ -16,6 +16,7 @@ from mailcommon.store import Lease, Row, Store, Transaction
 
 _REPORT = "id, kind, domain, begins, ends, filename, payload, part, made_at, count"
 _DELIVERY = "id, report, place, destination, state, attempts, next_at, until, done_at, note"
+_DELIVERY_COLUMNS = ", ".join(f"d.{name}" for name in _DELIVERY.split(", "))
 _FORGIVEN = 5 * 86_400.0  # seconds after which a failure is no longer in a row with the next one
 _DONE = {
     Result.SENT: State.SENT,
@@ -27,10 +28,20 @@ _DONE = {
 class Outbox:
     """See the package."""
 
-    def __init__(self, store: Store, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
-        """`store` was opened with `SCHEMA` among its schemas."""
+    def __init__(self, store: Store, limits: Limits = Limits(), kinds: Sequence[str] = ()) -> None:  # noqa: B008
+        """`store` was opened with `SCHEMA` among its schemas.
+
+        kinds: of reports that are sent and pruned here; () = all that there are. Two programs may share a store.
+        """
         self.store = store
         self.limits = limits
+        self._kinds = tuple(kinds)
+        marks = ", ".join("?" * len(self._kinds))
+        self._mine = f"r.kind IN ({marks})" if kinds else "1 = 1"
+        self._due = (
+            "FROM outbox_deliveries d JOIN outbox_reports r ON r.id = d.report"
+            f" WHERE d.state IN ('waiting', 'handing') AND d.next_at <= ? AND {self._mine}"
+        )
 
     def add(self, tx: Transaction, report: Report, destinations: Sequence[str], now: float) -> bool:
         """Put a report in, as part of `tx`; False if there is one of the same kind, domain, time and part already."""
@@ -84,9 +95,9 @@ class Outbox:
         """
         with self.store.read() as tx:
             rows = tx.all(
-                f"SELECT {_DELIVERY} FROM outbox_deliveries WHERE state IN ('waiting', 'handing') AND next_at <= ?"  # noqa: S608
-                " AND id > ? ORDER BY id LIMIT ?",
+                f"SELECT {_DELIVERY_COLUMNS} {self._due} AND d.id > ? ORDER BY d.id LIMIT ?",
                 now,
+                *self._kinds,
                 after,
                 limit,
             )
@@ -95,9 +106,7 @@ class Outbox:
     def count_due(self, now: float) -> int:
         """How many deliveries are to be tried now."""
         with self.store.read() as tx:
-            row = tx.one(
-                "SELECT count(*) FROM outbox_deliveries WHERE state IN ('waiting', 'handing') AND next_at <= ?", now
-            )
+            row = tx.one(f"SELECT count(*) {self._due}", now, *self._kinds)
         return int(row[0]) if row else 0
 
     def begin(self, delivery: Delivery, lease: Lease, now: float) -> str:
@@ -167,9 +176,19 @@ class Outbox:
 
     def bounced(self, token: str, note: str, now: float) -> bool:
         """The mail of that attempt has come back for good; False if there is no such attempt."""
+        return self._bounced("token = ?", (token,), note, now)
+
+    def bounced_mail(self, report_id: str, place: int, note: str, now: float) -> bool:
+        """The same by what the Message-ID says (`mail.of_message_id`)."""
+        return self._bounced("report = ? AND place = ?", (report_id, place), note, now)
+
+    def _bounced(self, which: str, values: Sequence[object], note: str, now: float) -> bool:
         note = clean(note)
         with self.store.write() as tx:
-            row = tx.one("SELECT id, destination FROM outbox_deliveries WHERE token = ? AND state = 'sent'", token)
+            row = tx.one(
+                f"SELECT id, destination FROM outbox_deliveries WHERE {which} AND state = 'sent'",  # noqa: S608
+                *values,
+            )
             if row is None:
                 return False
             tx.run("UPDATE outbox_deliveries SET state = 'bounced', note = ? WHERE id = ?", note, row[0])
@@ -229,16 +248,17 @@ class Outbox:
 
     def prune(self, now: float) -> int:
         """Let go what is done and old, and the payloads of what is done if they take too much; gives the number."""
-        done = (
-            "NOT EXISTS (SELECT 1 FROM outbox_deliveries d WHERE d.report = r.id AND d.state IN ('waiting', 'handing'))"
-        )
+        going = "SELECT 1 FROM outbox_deliveries d WHERE d.report = r.id AND d.state IN ('waiting', 'handing')"
+        done = f"{self._mine} AND NOT EXISTS ({going})"
         with self.store.write() as tx:
             old = now - self.limits.keep
-            ids = f"SELECT r.id FROM outbox_reports r WHERE r.made_at < ? AND {done}"  # noqa: S608 - constants
-            tx.run(f"DELETE FROM outbox_deliveries WHERE report IN ({ids})", old)  # noqa: S608
-            gone = tx.run(f"DELETE FROM outbox_reports AS r WHERE r.made_at < ? AND {done}", old)  # noqa: S608
+            where = f"r.made_at < ? AND {done}"
+            ids = f"SELECT r.id FROM outbox_reports r WHERE {where}"  # noqa: S608 - constants
+            tx.run(f"DELETE FROM outbox_deliveries WHERE report IN ({ids})", old, *self._kinds)  # noqa: S608
+            gone = tx.run(f"DELETE FROM outbox_reports AS r WHERE {where}", old, *self._kinds)  # noqa: S608
             tx.run("DELETE FROM outbox_destinations WHERE failed_at < ? AND rest_until < ?", old, now)
-            row = tx.one("SELECT sum(bytes) FROM outbox_reports WHERE payload IS NOT NULL")
+            kept = f"FROM outbox_reports r WHERE r.payload IS NOT NULL AND {self._mine}"
+            row = tx.one(f"SELECT sum(r.bytes) {kept}", *self._kinds)
             excess = int((row and row[0]) or 0) - self.limits.keep_bytes
             if excess > 0:
                 self._let_go(tx, excess, done)
@@ -246,7 +266,8 @@ class Outbox:
 
     def _let_go(self, tx: Transaction, excess: int, done: str) -> None:
         rows = tx.stream(
-            f"SELECT r.id, r.bytes FROM outbox_reports r WHERE r.payload IS NOT NULL AND {done} ORDER BY r.made_at"  # noqa: S608
+            f"SELECT r.id, r.bytes FROM outbox_reports r WHERE r.payload IS NOT NULL AND {done} ORDER BY r.made_at",  # noqa: S608
+            *self._kinds,
         )
         ids = []
         with contextlib.closing(rows):

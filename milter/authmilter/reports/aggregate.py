@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from authmilter.reports import destinations, ledger
+from authmilter.reports.destinations import Destinations
 from authmilter.reports.feedback import Feedback, Metadata, write_feedback
 from authmilter.reports.ledger import DAY, Pending
 from authmilter.reports.mail import KIND, day_text, filename
@@ -69,7 +70,7 @@ class Maker:
                 tell()
         return made
 
-    def preview(self, what: Pending) -> tuple[Report, destinations.Destinations]:
+    def preview(self, what: Pending) -> tuple[Report, Destinations]:
         """The report as it would be made, and where it would go; nothing is changed."""
         with self._store.read() as tx:
             published = ledger.published(tx, what.policy)
@@ -80,7 +81,7 @@ class Maker:
         with self._store.read() as tx:
             return [ledger.published(tx, each.policy) for each in batch]
 
-    def _destinations(self, published: PublishedFacts) -> destinations.Destinations:
+    def _destinations(self, published: PublishedFacts) -> Destinations:
         return destinations.verify(self._resolver, published.domain, published.rua, self._settings.max_destinations)
 
     def _make(self, what: Pending, published: PublishedFacts, lease: Lease, made: Made) -> None:

@@ -69,7 +69,13 @@ class Collector:
         self._thread.start()
 
     def note(self, facts: MessageFacts, verdict: Verdict) -> None:
-        """A message has been answered."""
+        """A message has been answered. Never raises: the message is not to suffer from it."""
+        try:
+            self._note(facts, verdict)
+        except Exception:
+            log.exception("reports: a message is not counted")
+
+    def _note(self, facts: MessageFacts, verdict: Verdict) -> None:
         for published, row in observations(facts, verdict):
             if self._exclude and any(is_subdomain(published.domain, domain) for domain in self._exclude):
                 continue

@@ -46,7 +46,8 @@ def verify(resolver: Resolver, policy_domain: str, uris: Sequence[str], limit: i
     tag: "rua" or "ruf".
     """
     good: dict[str, None] = {}
-    refused, unknown = [], []
+    refused: list[str] = []
+    unknown: list[str] = []
     for uri in uris:
         host = _host(uri)
         if not host:

@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from lxml import etree
 
@@ -19,6 +20,7 @@ from authmilter.reports.text import xml_text
 
 NAMESPACE = "urn:ietf:params:xml:ns:dmarc-2.0"  # RFC 9990 §3.1.1.1
 _TAG = "{" + NAMESPACE + "}"
+_NAMES: Any = {None: NAMESPACE}  # the stubs know no default namespace
 _ERROR_MAX = 1000  # characters; RFC 9990 §3.1.5: no "extremely large body"
 
 
@@ -57,7 +59,7 @@ def write_feedback(meta: Metadata, published: PublishedFacts, rows: Iterable[tup
         etree.xmlfile(packed, encoding="UTF-8") as document,
     ):
         document.write_declaration()
-        with document.element(f"{_TAG}feedback", nsmap={None: NAMESPACE}):
+        with document.element(f"{_TAG}feedback", nsmap=_NAMES):
             _write(document, _leaf("version", "1.0"), _metadata(meta, published), _policy(published))
             for row, count in rows:
                 _write(document, _record(row, count))
@@ -73,13 +75,13 @@ def _write(document: etree._IncrementalFileWriter, *elements: etree._Element) ->
 
 
 def _leaf(name: str, text: str) -> etree._Element:
-    element = etree.Element(_TAG + name, nsmap={None: NAMESPACE})
+    element = etree.Element(_TAG + name, nsmap=_NAMES)
     element.text = text
     return element
 
 
 def _group(name: str, *children: etree._Element | None) -> etree._Element:
-    element = etree.Element(_TAG + name, nsmap={None: NAMESPACE})
+    element = etree.Element(_TAG + name, nsmap=_NAMES)
     element.extend(child for child in children if child is not None)
     return element
 

@@ -95,8 +95,8 @@ def published(tx: Transaction, policy: bytes) -> PublishedFacts:
     found = tx.one("SELECT facts FROM dmarc_policies WHERE policy = ?", policy)
     if found is None:
         raise KeyError(policy)
-    *plain, rua = json.loads(found[0])
-    return PublishedFacts(*plain, tuple(rua))
+    facts = PublishedFacts(*json.loads(found[0]))
+    return facts._replace(rua=tuple(facts.rua))
 
 
 def rows(tx: Transaction, what: Pending) -> Iterator[tuple[RowFacts, int]]:

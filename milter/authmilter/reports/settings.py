@@ -48,6 +48,7 @@ class Reports(Section):
     contact: Annotated[str, Field(max_length=200)] = ""
     envelope_from: Annotated[str, AfterValidator(_address)] = ""
     smtp: Annotated[str, AfterValidator(_smtp)] = "127.0.0.1:25"
+    outboxes: tuple[StoreAddress, ...] = Field(default=(), strict=False)
     exclude_domains: tuple[Domain, ...] = Field(default=(), strict=False)
     max_destinations: Annotated[int, Field(ge=1, le=20)] = 10
     retry: Annotated[int, Field(ge=0, le=5 * 86_400)] = 86_400
