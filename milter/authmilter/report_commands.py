@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from authmilter import settings as settings_file
-from authmilter.reports import ledger, sending, show
+from authmilter.reports import failures, ledger, sending, show
 from authmilter.settings import Settings
 from mailcommon import command
 from mailcommon.dns.resolver import DnsResolver
@@ -127,6 +127,12 @@ def _summary(done: sending.Done) -> None:
         click.echo(f"not sent: {safe_value(note)}")
     for delivery, failed in done.failures:
         click.echo(f"failed: {failed.id} to {safe_value(delivery.destination)}")
+    made_failures = done.failed
+    if made_failures != failures.MadeFailures():
+        click.echo(
+            f"failure reports: made {made_failures.reports}, waiting {made_failures.waiting}, without a destination"
+            f" {made_failures.unwanted}; {made_failures.lost} failures were too many to be reported"
+        )
     if done.lost:
         click.echo(f"{done.lost} messages were too old to be reported")
     click.echo(
@@ -176,7 +182,9 @@ def show_report(config: Path | None, xml: bool, report_id: str) -> None:
             click.echo(line)
     if not found.payload:
         _fail("its content is no longer kept: [reports] max_bytes")
-    if xml:
+    if found.kind == failures.KIND:
+        click.echo("\n".join(failures.parts_of(found)), nl=False)
+    elif xml:
         sys.stdout.buffer.write(show.xml_of(found))
     else:
         _console().print(show.rows_table(show.xml_of(found)))

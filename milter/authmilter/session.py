@@ -28,6 +28,7 @@ import milter
 from authmilter.actions import Actions, forged_fields
 from authmilter.facts import Client, HeaderField
 from authmilter.headers.claims import CLAIMING_NAMES
+from authmilter.headers.results_field import NAME as RESULTS
 from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Outcome, Transaction
@@ -171,7 +172,8 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         answer = self._carry_out(outcome.actions)
         log.info(log_line(outcome, queue_id))
         if collector := self._setup().collector:
-            collector.note(outcome.facts, outcome.verdict)
+            results = next((value for name, value in outcome.actions.headers_add if name == RESULTS), "")
+            collector.note(outcome.facts, outcome.verdict, outcome.fields, results, queue_id)
         return answer
 
     def _admit(self, outcome: Outcome, queue_id: str) -> int:

@@ -9,6 +9,7 @@ Limits: 4 MB of header fields, 200 of them removed; the body is hashed as it com
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, forged_fields, plan
@@ -51,6 +52,7 @@ class Outcome:
     verdict: Verdict
     actions: Actions
     ms: float  # from the end of the message to the answer
+    fields: Sequence[HeaderField] = ()  # as received; none if nothing was evaluated
 
 
 class Transaction:
@@ -130,7 +132,7 @@ class Transaction:
         actions = plan(facts, self._fields, verdict, setup.names, keep_claims=self._keep_claims)
         if self._judged and len(actions.headers_remove) > MAX_REMOVED:
             return self._refused(began, "forged-fields", f"more than {MAX_REMOVED} header fields claim to be ours")
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000)
+        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, fields=self._fields)
 
     def forged(self) -> tuple[tuple[str, int], ...]:
         """The fields to remove from the message whatever else is found; for a message that cannot be finished."""

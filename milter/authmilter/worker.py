@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from authmilter import session
-from authmilter.reports import ledger
+from authmilter.reports import failure_ledger, ledger
 from authmilter.reports.collector import Collector
 from authmilter.reports.settings import Reports
 from authmilter.settings import Settings
@@ -58,13 +58,14 @@ def with_reports(setup: Setup, reports: Reports) -> Setup:
     others = tuple(Doorkeeper(open_store(address, [OUTBOX], create=False), time.time) for address in reports.outboxes)
     if not reports.store:
         return replace(setup, collector=None, doors=others)
-    schemas = [ledger.SCHEMA, OUTBOX]
+    schemas = [ledger.SCHEMA, failure_ledger.SCHEMA, OUTBOX]
     collector = Collector(
         open_store(reports.store, schemas),
         time.time,
         time.monotonic,
         max_bytes=reports.max_bytes,
         exclude=reports.exclude_domains,
+        failures=reports.failure_reports,
     )
     # a connection of its own: the collector may be waiting on the other one
     own = Doorkeeper(open_store(reports.store, schemas), time.time)

@@ -32,10 +32,10 @@ from tests.support.mailbox import Delivered
 from tests.support.milter_daemon import program, toml
 from tests.support.postfix import PrivatePostfix
 from tests.support.postgres import PrivatePostgres, missing
-from tests.support.report_receiver import receiving
 from tests.support.report_rows import ACCEPT, dmarc, message, tags
 from tests.support.requirements import require
 from tests.support.senders import BANK, OPTIONS, ZONE, mail
+from tests.support.smtp_receiver import receiving
 from tests.support.unbound import PrivateUnbound
 from tests.support.waiting import wait_until
 from tests.support.zone_resolver import ZoneResolver

@@ -322,3 +322,14 @@ def test_listed_newest_first(outbox: Outbox) -> None:
     add(outbox, report(2, kind="other"), A, B, now=NOW + 1)
     assert [given.id for given, _ in outbox.reports()] == ["id2", "id1"]
     assert [(given.id, len(deliveries)) for given, deliveries in outbox.reports("other")] == [("id2", 2)]
+
+
+def test_each_kind_of_report_has_its_own_sender_in_one_store(store: Store, lease: Lease) -> None:
+    one, other = Outbox(store, LIMITS, "one"), Outbox(store, LIMITS, "other")
+    add(one, report(1, kind="one"), A)
+    add(one, report(2, kind="other"), A)
+    carrier, clock = Scripted(), Clock()
+    assert (one.count_due(NOW), other.count_due(NOW)) == (1, 1)
+    assert run(other, lease, carrier, clock) == Sent(done=1)
+    assert [given[0] for given in carrier.given] == ["id2"]
+    assert (one.count_due(NOW), other.count_due(NOW)) == (1, 0)

@@ -26,7 +26,7 @@ from mailcommon.outbox import (
     usable_address,
 )
 from tests.support.ports import free_port, release_port
-from tests.support.report_receiver import Receiver, content, receiving
+from tests.support.smtp_receiver import Receiver, content, receiving
 
 REPORT = Report(
     "abc123", "test", "d.example", 0, 86_399, "n.gz", b"\x1f\x8b" + bytes(range(256)) * 20, made_at=86_400.0

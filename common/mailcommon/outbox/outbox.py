@@ -28,14 +28,14 @@ _DONE = {
 class Outbox:
     """See the package."""
 
-    def __init__(self, store: Store, limits: Limits = Limits(), kinds: Sequence[str] = ()) -> None:  # noqa: B008
+    def __init__(self, store: Store, limits: Limits = Limits(), *kinds: str) -> None:  # noqa: B008 - frozen
         """`store` was opened with `SCHEMA` among its schemas.
 
-        kinds: of reports that are sent and pruned here; () = all that there are. Two programs may share a store.
+        kinds: of the reports that are sent and pruned here, none = all. Two programs may share a store.
         """
         self.store = store
         self.limits = limits
-        self._kinds = tuple(kinds)
+        self._kinds = kinds
         marks = ", ".join("?" * len(self._kinds))
         self._mine = f"r.kind IN ({marks})" if kinds else "1 = 1"
         self._due = (

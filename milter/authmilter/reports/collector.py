@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
-from authmilter.facts import MessageFacts
+from authmilter.facts import HeaderField, MessageFacts
+from authmilter.reports import failure_ledger
+from authmilter.reports.failure import Failure, failures
 from authmilter.reports.ledger import Key, day_of, write
 from authmilter.reports.observation import RowFacts, observations
 from authmilter.verdict import Verdict
@@ -26,6 +28,7 @@ from mailcommon.store import Store, StoreFault
 INTERVAL = 0.5  # seconds between two writes
 MAX_ROWS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
+MAX_FAILURES = 200  # different ones between two writes, each with its header
 _BATCH_ROWS = 5_000  # of one transaction
 _RETRY = 2.0  # seconds after a failure
 _SIZE_SECONDS = 60.0  # between two looks at the size of the store
@@ -47,8 +50,12 @@ class Collector:
         *,
         max_bytes: int,
         exclude: tuple[str, ...] = (),
+        failures: bool = False,
     ) -> None:
-        """now: seconds since 1970. max_bytes: of the store. exclude: policy domains that get no reports."""
+        """now: seconds since 1970. max_bytes: of the store. exclude: policy domains that get no reports.
+
+        failures: keep what failure reports are made of, too.
+        """
         self._store = store
         self._now = now
         self._monotonic = monotonic
@@ -57,6 +64,8 @@ class Collector:
         self._lock = threading.Lock()
         self._counts: dict[Key, int] = {}
         self._bytes = 0
+        self._keep_failures = failures
+        self._failures: dict[tuple[str, ...], tuple[Failure, int]] = {}
         self._unwritten: list[tuple[str, dict[Key, int]]] = []  # batches and their names
         self._lost = 0  # messages that are not counted
         self._full = False
@@ -68,16 +77,28 @@ class Collector:
         self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
         self._thread.start()
 
-    def note(self, facts: MessageFacts, verdict: Verdict) -> None:
-        """A message has been answered. Never raises: the message is not to suffer from it."""
+    def note(
+        self,
+        facts: MessageFacts,
+        verdict: Verdict,
+        fields: Sequence[HeaderField] = (),
+        results: str = "",
+        queue_id: str = "",
+    ) -> None:
+        """A message has been answered. Never raises: the message is not to suffer from it.
+
+        fields: its header as it came. results: the value of our Authentication-Results.
+        """
         try:
-            self._note(facts, verdict)
+            self._count(facts, verdict)
+            if self._keep_failures:
+                self._keep(failures(facts, verdict, fields, results, queue_id))
         except Exception:
             log.exception("reports: a message is not counted")
 
-    def _note(self, facts: MessageFacts, verdict: Verdict) -> None:
+    def _count(self, facts: MessageFacts, verdict: Verdict) -> None:
         for published, row in observations(facts, verdict):
-            if self._exclude and any(is_subdomain(published.domain, domain) for domain in self._exclude):
+            if self._is_excluded(published.domain):
                 continue
             key = Key(day_of(self._now()), published, row)
             with self._lock:
@@ -88,6 +109,18 @@ class Collector:
                     self._bytes += _cost(row)
                 else:
                     self._lost += 1
+
+    def _keep(self, found: Iterable[Failure]) -> None:
+        for failure in found:
+            if self._is_excluded(failure.policy_domain):
+                continue
+            with self._lock:
+                first, incidents = self._failures.get(failure.alike, (failure, 0))
+                if incidents or len(self._failures) < MAX_FAILURES:
+                    self._failures[failure.alike] = first, incidents + 1
+
+    def _is_excluded(self, policy_domain: str) -> bool:
+        return any(is_subdomain(policy_domain, domain) for domain in self._exclude)
 
     def close(self) -> None:
         """Write what is left; waits for it, but not for long."""
@@ -116,6 +149,7 @@ class Collector:
                 name, counts = batch
                 write(self._store, name, counts, self._now())
                 self._unwritten.pop(0)
+            self._write_failures()
         except StoreFault as fault:
             self._complain(str(fault))
             return False
@@ -138,6 +172,13 @@ class Collector:
             ]
         return self._unwritten[0] if self._unwritten else None
 
+    def _write_failures(self) -> None:
+        with self._lock:
+            found, self._failures = self._failures, {}
+        if found:
+            # not tried again if the store fails: they need not all be reported (RFC 9991 §8.1)
+            failure_ledger.note(self._store, found.values(), self._now())
+
     def _is_full(self) -> bool:
         now = self._monotonic()
         if now >= self._size_seen + _SIZE_SECONDS:
@@ -148,7 +189,7 @@ class Collector:
     def _write_nothing(self) -> bool:
         with self._lock:
             lost = sum(self._counts.values())
-            self._counts, self._bytes = {}, 0
+            self._counts, self._bytes, self._failures = {}, 0, {}
         self._lost += lost
         self._complain(
             f"{self._store.name}: takes more than [reports] max_bytes: does `authmilter report send` run every hour?"

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from typing import Protocol
 
-from authmilter.reports import aggregate, ledger, mail
+from authmilter.reports import aggregate, failure_ledger, failures, ledger, mail
 from authmilter.reports.aggregate import Made
+from authmilter.reports.failures import MadeFailures
 from authmilter.reports.settings import Reports
 from mailcommon.dns.resolver import Resolver
 from mailcommon.outbox import (
@@ -29,8 +30,8 @@ from mailcommon.outbox import (
 )
 from mailcommon.store import Schema, Store, held, lease_holder
 
-SCHEMAS: tuple[Schema, ...] = (ledger.SCHEMA, SCHEMA)
-KINDS = (mail.KIND,)
+SCHEMAS: tuple[Schema, ...] = (ledger.SCHEMA, failure_ledger.SCHEMA, SCHEMA)
+KINDS = (mail.KIND, failures.KIND)
 LEASE = "dmarc send"
 _DAY = 86_400.0
 
@@ -52,6 +53,7 @@ class Done:
     """What a run did."""
 
     made: Made = field(default_factory=Made)
+    failed: MadeFailures = field(default_factory=MadeFailures)
     sent: Sent = field(default_factory=Sent)
     lost: int = 0  # messages that were too old to be reported
     busy: str = ""  # who else is sending, so that nothing was done
@@ -68,7 +70,7 @@ def outbox_of(settings: Reports, store: Store) -> Outbox:
         keep=settings.keep_days * _DAY,
         keep_bytes=settings.max_bytes // 4,
     )
-    return Outbox(store, limits, KINDS)
+    return Outbox(store, limits, *KINDS)
 
 
 def run(settings: Reports, store: Store, resolver: Resolver, clock: Callable[[], float], progress: Progress) -> Done:
@@ -84,6 +86,7 @@ def run(settings: Reports, store: Store, resolver: Resolver, clock: Callable[[],
         due = maker.due()
         progress.begin("making reports", len(due))
         done.made = maker.make(due, lease, progress.step)
+        done.failed = failures.make(settings, outbox, resolver, clock, lease)
 
         def tell(delivery: Delivery, report: Report, state: State) -> None:
             progress.step()
@@ -99,7 +102,8 @@ def run(settings: Reports, store: Store, resolver: Resolver, clock: Callable[[],
 
 
 def _composer(settings: Reports) -> Callable[[Report, str], EmailMessage]:
-    return lambda report, _address: mail.compose(settings, report)
+    by_kind = {mail.KIND: mail.compose, failures.KIND: failures.compose}
+    return lambda report, _address: by_kind[report.kind](settings, report)
 
 
 def preview(

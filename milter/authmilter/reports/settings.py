@@ -52,6 +52,10 @@ class Reports(Section):
     exclude_domains: tuple[Domain, ...] = Field(default=(), strict=False)
     max_destinations: Annotated[int, Field(ge=1, le=20)] = 10
     retry: Annotated[int, Field(ge=0, le=5 * 86_400)] = 86_400
+    failure_reports: bool = False
+    failure_redact: bool = True
+    failure_hourly: Annotated[int, Field(ge=1, le=10_000)] = 100
+    failure_hourly_domain: Annotated[int, Field(ge=1, le=1_000)] = 10
     keep_days: Annotated[int, Field(ge=2, le=365)] = 14
     max_bytes: Annotated[int, Field(ge=1 << 20)] = 2 << 30
 
