@@ -74,16 +74,21 @@ def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
     return command
 
 
-def _ours(place: Place) -> Sequence[str | Path]:
+def _ours(place: Place, settings: str = "") -> Sequence[str | Path]:
     program = Path(sys.executable).with_name("authmilter")
     if not program.exists():
         raise Unavailable(f"{program} is not there: install this project into the environment")
     config = place.write(
         "authmilter.toml",
         f'socket = "unix:{place.socket}"\nauthserv_id = "{AUTHSERV_ID}"\n'
-        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n',
+        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n{settings}',
     )
     return [program, "serve", "--config", config]
+
+
+def ours(name: str, settings: str) -> Peer:
+    """Our milter under another name and with further tables in its settings."""
+    return Peer(name, lambda place: _ours(place, settings), _ALL)
 
 
 def _require_plain(place: Place, name: str) -> None:
