@@ -20,6 +20,7 @@ from tlspolicyd.discovery import Hooks, Limits
 from tlspolicyd.facts import Facts, StsFact
 from tlspolicyd.lookup import Lookup
 from tlspolicyd.metrics import Metrics
+from tlspolicyd.mx_watch import MxWatch
 from tlspolicyd.policies import Policies
 from tlspolicyd.refresh import Refresher
 from tlspolicyd.settings import Settings
@@ -70,9 +71,11 @@ class AssembledGate:
         self._fetcher = fetcher
         self._patience = settings.sts.timeout
         self._policies = lasting.policies
-        wait = settings.sts.wait
-        self._with_dane = Lookup(lasting.policies, resolver, wait=wait, entries=settings.cache.entries)
-        self._without = Lookup(lasting.policies, resolver, wait=wait, dane=False)
+        wait, entries = settings.sts.wait, settings.cache.entries
+        self._watch = MxWatch(resolver, lasting.policies.suspect, entries=entries)
+        seen = self._watch.answered
+        self._with_dane = Lookup(lasting.policies, resolver, wait=wait, entries=entries, answered=seen)
+        self._without = Lookup(lasting.policies, resolver, wait=wait, dane=False, answered=seen)
         self.strict_default = settings.strict_default
         self._why_not = "off by setting"
         self._lookup = self._without
@@ -108,6 +111,7 @@ class AssembledGate:
                 # the fetches that it began go on
                 await asyncio.sleep(2 * self._patience)
         finally:
+            await self._watch.close()
             await self._fetcher.close()
             await self.resolver.close()
 

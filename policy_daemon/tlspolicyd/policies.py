@@ -45,6 +45,7 @@ class _Negative:
 class _Flight:
     task: asyncio.Task[Found | None]
     started: float  # monotonic
+    suspected: bool = False  # the policy held came under suspicion meanwhile
 
 
 class Policies:
@@ -156,9 +157,13 @@ class Policies:
         and forget to change the id.
         """
         now = self._monotonic()
-        entry = self.keeper.get(domain)
-        if entry is None or now < self._suspected.get(domain, 0.0) or domain in self._flights:
+        if self.keeper.get(domain) is None or now < self._suspected.get(domain, 0.0):
             return
+        flight = self._flights.get(domain)
+        if flight is not None:
+            flight.suspected = True  # it may end without a fetch
+            return
+        _log.info("sts: %s", pairs(domain=domain, event="the policy held allows no MX host, looking for a newer one"))
         self._suspected[domain] = now + self._timing.suspect
         self._suspected.move_to_end(domain)
         if len(self._suspected) > _NOTED:
@@ -209,15 +214,18 @@ class Policies:
         return flight
 
     async def _fly(self, domain: str, *, anyway: bool, force: bool) -> Found | None:
+        found = None
         try:
-            return await self._look(domain, anyway=anyway, force=force)
+            found = await self._look(domain, anyway=anyway, force=force)
         except Exception:  # noqa: BLE001 - logged once, and the domain is as one whose look-up failed
             _log.exception("sts: %s", pairs(domain=domain, event="error"))
             self._no_policy(domain, Found(Kind.UNKNOWN, reason="error inside"))
-            return None
         finally:
-            self._flights.pop(domain, None)
+            flight = self._flights.pop(domain, None)
             self._tended.discard(domain)
+        if flight is not None and flight.suspected and found is not None and found.kind in (Kind.KEPT, Kind.UNKNOWN):
+            self.suspect(domain)
+        return found
 
     async def _look(self, domain: str, *, anyway: bool, force: bool) -> Found:
         held = self._held(domain)

@@ -48,9 +48,6 @@ class OnePolicy:
     def peek(self, domain: str) -> StsFact | None:
         return replace(self._fact, domain=domain)
 
-    def suspect(self, domain: str) -> None:
-        assert domain
-
 
 class OneFetch:
     def __init__(self, result: FetchResult) -> None:
