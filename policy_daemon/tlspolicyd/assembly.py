@@ -17,7 +17,7 @@ from mailcommon.privileges import StartError
 from tlspolicyd.cache.store import open_store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Hooks, Limits
-from tlspolicyd.facts import Facts, StsFact
+from tlspolicyd.facts import Facts, SiteLevel, StsFact
 from tlspolicyd.lookup import Lookup
 from tlspolicyd.metrics import Metrics
 from tlspolicyd.mx_watch import MxWatch
@@ -76,7 +76,7 @@ class AssembledGate:
         seen = self._watch.answered
         self._with_dane = Lookup(lasting.policies, resolver, wait=wait, entries=entries, answered=seen)
         self._without = Lookup(lasting.policies, resolver, wait=wait, dane=False, answered=seen)
-        self.strict_default = settings.strict_default
+        self.site_level = SiteLevel(settings.site_level)
         self._why_not = "off by setting"
         self._lookup = self._without
         if settings.dane.enabled:

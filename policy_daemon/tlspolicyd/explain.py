@@ -18,7 +18,7 @@ from mailcommon.dns.answer import Status
 from mailcommon.dns.async_resolver import AsyncResolver
 from tlspolicyd.dane.lookup import SMTP, look_up
 from tlspolicyd.decide import decide
-from tlspolicyd.facts import DaneFact, Decision, Facts, Level, Mode, StsFact, Tlsa
+from tlspolicyd.facts import DaneFact, Decision, Facts, Level, Mode, SiteLevel, StsFact, Tlsa
 from tlspolicyd.mx_names import usable_patterns
 from tlspolicyd.query import POLICY, read_query
 from tlspolicyd.render import policy_line, render
@@ -51,7 +51,7 @@ class Parts:
     lookup: FactSource
     resolver: AsyncResolver
     fetcher: PolicyFetcher | None = None  # None: the policy host is not asked
-    strict_default: bool = False  # see decide
+    site_level: SiteLevel = SiteLevel.DANE  # see decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ async def explain(key: str, parts: Parts) -> Explanation:
     fetch = None
     if parts.fetcher is not None and record.id:
         fetch = await parts.fetcher.fetch(domain, with_certificate=True)
-    decision = decide(facts, strict_default=parts.strict_default)
+    decision = decide(facts, parts.site_level)
     shown = facts
     if facts.dane.enabled and not facts.dane.mx_secure and facts.dane.hosts:
         # the decision did not look at them, Postfix will

@@ -92,11 +92,6 @@ class Settings(Section):
     cache: Cache = Cache()
     metrics: Metrics = Metrics()
 
-    @property
-    def strict_default(self) -> bool:
-        """Whether Postfix's own level demands TLS of every host: then no answer may be the level dane."""
-        return self.site_level not in ("none", "may", "dane")
-
 
 def load(path: Path) -> Settings:
     """Read the settings file; raises mailcommon.settings.SettingsError."""

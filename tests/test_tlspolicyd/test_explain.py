@@ -18,7 +18,7 @@ from tlspolicyd.decide import decide
 from tlspolicyd.explain import Explanation, Parts, dane_result, explain, notes, sts_result
 from tlspolicyd.explain_json import as_json, as_object
 from tlspolicyd.explain_text import as_text, printable
-from tlspolicyd.facts import DaneFact, Failure, Mode, Policy, StsFact, Tlsa
+from tlspolicyd.facts import DaneFact, Failure, Mode, Policy, SiteLevel, StsFact, Tlsa
 from tlspolicyd.lookup import Lookup
 from tlspolicyd.sts.http_answer import FetchResult
 
@@ -63,7 +63,11 @@ FETCHED = FetchResult(POLICY, certificate="mta-sts.a.example, by Test CA, until 
 
 
 def ask(
-    zone: str, fact: StsFact = KNOWN, key: str = "a.example", fetched: FetchResult = FETCHED, *, strict: bool = False
+    zone: str,
+    fact: StsFact = KNOWN,
+    key: str = "a.example",
+    fetched: FetchResult = FETCHED,
+    site_level: SiteLevel = SiteLevel.DANE,
 ) -> Explanation:
     with FakeDns(zone) as dns:
 
@@ -71,7 +75,7 @@ def ask(
             resolver = AsyncDnsResolver(DnsSettings((dns.address,), 1.0))
             lookup = Lookup(OnePolicy(fact), resolver)
             try:
-                return await explain(key, Parts(lookup, resolver, OneFetch(fetched), strict))
+                return await explain(key, Parts(lookup, resolver, OneFetch(fetched), site_level))
             finally:
                 await resolver.close()
 
@@ -142,12 +146,12 @@ def test_complaint_7_key_without_policy(key: str) -> None:
     assert "\x1b" not in text
 
 
-def test_port_of_the_key_and_strict_default() -> None:
+def test_port_of_the_key_and_site_level() -> None:
     zone = f";FAULT * * ad\n{ZONE}"
     assert ask(zone, sts(), "A.Example.:25").line == "dane"
     assert ask(zone, sts(), "a.example:587").line is None
     assert ask(zone, sts(), "a.example:submission").line is None, "as the daemon reads it"
-    assert ask(zone, sts(), strict=True).line is None
+    assert ask(zone, sts(), site_level=SiteLevel.ENCRYPT).line is None
 
 
 def test_what_the_policy_host_says_now() -> None:
