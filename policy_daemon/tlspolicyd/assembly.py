@@ -146,7 +146,7 @@ def make_tools(settings: Settings) -> tuple[AsyncDnsResolver, Fetcher]:
             proxy=sts.proxy,
             allow_private_addresses=sts.allow_private_addresses,
             # first contacts may all hang: the refreshes have places beside theirs
-            max_concurrent=sts.max_concurrent_fetches + Limits().refreshes,
+            max_concurrent=sts.max_concurrent_fetches + Limits().refreshes + Limits().repeats,
         ),
     )
     return resolver, fetcher

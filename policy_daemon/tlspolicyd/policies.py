@@ -78,6 +78,7 @@ class Policies:
         self._negatives: OrderedDict[str, _Negative] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
+        self._tended_again: set[str] = set()  # those whose refresh failed lately
         self._made: deque[Entry] = deque()
         self._suspected: OrderedDict[str, float] = OrderedDict()
         self._record_gone: set[str] = set()
@@ -94,7 +95,7 @@ class Policies:
 
     @property
     def refreshing(self) -> int:
-        """How many look-ups that `tend` has started."""
+        """How many look-ups that `tend` has started, without those of domains whose refresh failed lately."""
         return len(self._tended)
 
     async def start(self) -> None:
@@ -184,9 +185,14 @@ class Policies:
             return False
         if wall < self._timing.refresh_at(domain, entry) or domain in self._flights:
             return False
+        tended = self._tended
+        if self.discovery.tries.unsteady(domain, self._monotonic()):
+            tended = self._tended_again
+            if len(tended) >= 2 * self._limits.repeats:
+                return False
         if self._start(domain) is None:
             return False
-        self._tended.add(domain)
+        tended.add(domain)
         return True
 
     async def refresh(self, domain: str) -> Found | None:
@@ -223,6 +229,7 @@ class Policies:
         finally:
             flight = self._flights.pop(domain, None)
             self._tended.discard(domain)
+            self._tended_again.discard(domain)
         if flight is not None and flight.suspected and found is not None and found.kind in (Kind.KEPT, Kind.UNKNOWN):
             self.suspect(domain)
         return found
