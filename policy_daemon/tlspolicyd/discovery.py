@@ -15,7 +15,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailcommon.dns.answer import Answer
@@ -96,6 +96,7 @@ class Found:
     reason: str = ""  # for people
     pause: float = 0.0  # seconds until a fetch may be tried again
     tried: bool = False  # this process has fetched
+    absent: bool = False  # DNS says that there is no usable record, and the fetch was tried all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,39 +142,47 @@ class Discovery:
     async def look(self, domain: str, held: Entry | None, *, anyway: bool, force: bool = False) -> Found:
         """Look at the TXT record; fetch if its id is not that of `held`, or `anyway`.
 
+        If nobody can read `held`, the policy host is asked whatever the TXT record says.
+
         `force`: without the pause after a failure, because a person wants it.
         """
         async with self._questions:
             answer = await self.resolver.txt(record_name(domain))
         known = decode(held) if held is not None else None
+        damaged = held is not None and known is None  # there is a policy, and nobody can read it
         signal = select(answer.records)
         record_id = signal.id
         if answer.status.failed:
             reason = f"TXT look-up: {answer.status.value} {answer.detail}".rstrip()
-            if known is None or not anyway:
+            if not damaged and (known is None or not anyway):
                 return Found(Kind.UNKNOWN, reason=reason)
             # RFC 8461 §10.2: whoever disturbs DNS must not be able to keep a policy from being refreshed
-            record_id = known[0]
-        elif not record_id:
+            record_id = known[0] if known is not None else ""
+        elif not record_id and not damaged:
             return Found(Kind.ABSENT, answer.ttl, reason=signal.reason or "no TXT record for MTA-STS")
         elif known is not None and known[0] == record_id and not anyway:
             return Found(Kind.KEPT, answer.ttl)  # RFC 8461 §5.1
+        found = await self._try(domain, record_id, held, answer.ttl, readable=known is not None, force=force)
+        return replace(found, absent=True) if not record_id and not answer.status.failed else found
+
+    async def _try(
+        self, domain: str, record_id: str, held: Entry | None, ttl: float, *, readable: bool, force: bool
+    ) -> Found:
+        """Fetch if it is not too early, in the lane where it belongs. `readable`: the policy held is of use."""
         pause = 0.0 if force else self.tries.wait(domain, record_id, self._clocks.monotonic())
         if pause:
-            return Found(
-                Kind.WAITING, answer.ttl, pause=pause, reason="the last fetch failed, the next try comes later"
-            )
-        if known is None or force:
+            return Found(Kind.WAITING, ttl, pause=pause, reason="the last fetch failed, the next try comes later")
+        if not readable or force:
             async with self._fetches:
-                return await self._get(domain, record_id, held, answer.ttl, force=force)
+                return await self._get(domain, record_id, held, ttl, force=force)
         repeated = self.tries.unsteady(domain, self._clocks.monotonic())
         lane = self._repeats if repeated else self._refreshes
         if lane.full:
             pause = self._timing.retry_least
-            return Found(Kind.WAITING, answer.ttl, pause=pause, reason="too many other policies are being refreshed")
+            return Found(Kind.WAITING, ttl, pause=pause, reason="too many other policies are being refreshed")
         async with lane:
             patience = None if repeated else self._timing.refresh_patience
-            return await self._get(domain, record_id, held, answer.ttl, patience=patience)
+            return await self._get(domain, record_id, held, ttl, patience=patience)
 
     async def _get(
         self,

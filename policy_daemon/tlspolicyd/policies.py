@@ -5,7 +5,7 @@ look-up of a domain, but no longer than it is told to. There is one look-up of a
 
 Diagnostics: nothing here raises. A fault in DNS or in the fetch never takes an unexpired policy away; without one it
 means "no policy", since a mail that waits for ever helps nobody (RFC 8461 §3.3). `unreadable` is set for an enforce
-policy whose text is damaged in the store, for at most a day.
+policy whose text is damaged in the store, for at most a day; for at most an hour if its TXT record is gone too.
 Limits: `discovery.Limits`. Beyond them a domain that is asked for the first time has no policy for the moment.
 """
 
@@ -27,6 +27,7 @@ from tlspolicyd.facts import Failure, Mode, StsFact
 from tlspolicyd.timing import DAY, Timing
 
 _SKEW = 300.0  # seconds that a fetch may lie ahead of our clock: another host's clock
+_GIVE_UP = 3600.0  # seconds; a mail that waits so long is not yet returned to its sender
 _NOTED = 10_000  # domains whose lost TXT record was logged
 
 _log = logging.getLogger("tlspolicyd")
@@ -285,6 +286,8 @@ class Policies:
     def _keep(self, domain: str, held: Entry, found: Found, *, due: bool) -> None:
         """RFC 8461 §3.3: whatever went wrong, an unexpired policy is applied."""
         held.check_at = self._next_check(domain, held, found.ttl)
+        if found.absent:
+            self._give_up(domain, held)
         if found.kind is Kind.FAILED:
             self._hooks.refresh_failed(str(found.failure))
             if held.mode is not Mode.NONE:  # RFC 8461 §3.3: alert the administrator, unless the mode is none
@@ -391,6 +394,18 @@ class Policies:
             reason="an enforce policy is known and its text is damaged in the store",
         )
         return self._remember(entry)
+
+    def _give_up(self, domain: str, entry: Entry) -> None:
+        """Nobody can read the policy, the domain does not announce it any more, its host does not give it out."""
+        rest = max(int(self._wall() + _GIVE_UP - entry.fetched_at), 0)
+        if rest >= entry.max_age:
+            return  # the hour has begun before
+        event = "the enforce policy held cannot be read and has no TXT record any more: it ends within the hour"
+        _log.warning("sts: %s", pairs(domain=domain, event=event))
+        entry.max_age = rest
+        if entry.fact is not None:
+            entry.fact = replace(entry.fact, expires_at=entry.expires_at)
+        self.keeper.put(domain, entry)
 
     def _remember(self, entry: Entry) -> StsFact | None:
         self._made.append(entry)

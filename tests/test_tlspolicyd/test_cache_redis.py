@@ -9,7 +9,20 @@ import pytest
 
 from tests.support.requirements import require
 from tests.support.valkey import PrivateValkey, missing
-from tests.test_tlspolicyd.policy_world import SERVFAIL, START, Dns, Hosts, Result, World, in_loop, policy, record
+from tests.test_tlspolicyd.policy_world import (
+    DAY,
+    FETCH_FAILED,
+    SERVFAIL,
+    START,
+    Clock,
+    Dns,
+    Hosts,
+    Result,
+    World,
+    in_loop,
+    policy,
+    record,
+)
 from tlspolicyd.cache.entry import decode, make_entry
 from tlspolicyd.cache.redis import RedisStore
 from tlspolicyd.cache.store import StoreFault
@@ -31,18 +44,20 @@ def server(started: PrivateValkey) -> PrivateValkey:
     return started
 
 
-def store(server: PrivateValkey) -> RedisStore:
-    return RedisStore(server.url, lambda: START)
+def store(server: PrivateValkey, clock: Clock | None = None) -> RedisStore:
+    return RedisStore(server.url, lambda: START if clock is None else clock.wall)
 
 
 class Host(World):
     """One of several that share DNS, policy hosts and the store."""
 
-    def __init__(self, server: PrivateValkey, dns: Dns | None = None, hosts: Hosts | None = None) -> None:
+    def __init__(
+        self, server: PrivateValkey, dns: Dns | None = None, hosts: Hosts | None = None, clock: Clock | None = None
+    ) -> None:
         async def pause(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        super().__init__(store(server), dns=dns, hosts=hosts, sleep=pause)
+        super().__init__(store(server, clock), dns=dns, hosts=hosts, clock=clock, sleep=pause)
 
 
 async def pair(server: PrivateValkey) -> tuple[Host, Host]:
@@ -274,6 +289,27 @@ async def test_damaged_values(value: str, server: PrivateValkey) -> None:
     await world.use(A)
     assert await world.use(A) == policy()
     await close(world)
+
+
+@pytest.mark.parametrize("value", ["enforce", "enforce 1700000000 604800 1700000000 {"])
+@pytest.mark.parametrize(("signalled", "longest"), [(True, DAY), (False, 3600)])
+@in_loop
+async def test_restarts_do_not_begin_the_time_of_a_damaged_value_anew(
+    value: str, signalled: bool, longest: float, server: PrivateValkey
+) -> None:
+    server.command("SET", "{tlspolicyd}:policy:a.example", value)
+    clock = Clock()
+    for _ in range(10):
+        host = Host(server, clock=clock)
+        host.hosts.results[A] = FETCH_FAILED
+        if signalled:
+            host.dns.answers[A] = record("1")
+        await host.policies.start()
+        fact = await host.policies.fact(A, 5.0)
+        assert fact.unreadable == (clock.wall < START + longest)
+        await host.quiet()
+        await close(host)
+        clock.go(longest / 8)
 
 
 @in_loop

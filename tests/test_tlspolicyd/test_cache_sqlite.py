@@ -17,12 +17,15 @@ from pathlib import Path
 
 import pytest
 
+from mailcommon.dns.answer import Answer
 from tests.test_tlspolicyd.policy_world import (
     DAY,
     FETCH_FAILED,
     NO_RECORD,
     SERVFAIL,
     START,
+    Clock,
+    Result,
     World,
     in_loop,
     policy,
@@ -39,8 +42,8 @@ def store(folder: Path) -> SqliteStore:
     return SqliteStore(str(folder / "policies.db"))
 
 
-async def world_of(folder: Path) -> World:
-    world = World(store(folder))
+async def world_of(folder: Path, clock: Clock | None = None) -> World:
+    world = World(store(folder), clock=clock)
     await world.policies.start()
     return world
 
@@ -246,6 +249,49 @@ async def test_an_unreadable_policy_is_mended_by_the_next_fetch(tmp_path: Path) 
     assert await world.use("d0.example") == policy()
     assert world.changed == ["d0.example"]
     await world.policies.close()
+
+
+@pytest.mark.parametrize("answer", [NO_RECORD, SERVFAIL])
+@in_loop
+async def test_the_host_of_an_unreadable_policy_is_asked_whatever_dns_says(
+    answer: Answer[bytes], tmp_path: Path
+) -> None:
+    await fill(tmp_path, 1)
+    spoil(tmp_path, "UPDATE policies SET body = x'ff'")
+    world = await world_of(tmp_path)
+    world.dns.answers["d0.example"] = answer
+    world.hosts.results["d0.example"] = Result(policy())
+    await world.use("d0.example")
+    assert await world.use("d0.example") == policy()
+    assert world.hosts.fetched == ["d0.example"]
+    world.publish("d0.example", "7", policy("new.example"))  # any record is new then
+    world.clock.go(3700)
+    await world.use("d0.example")
+    assert await world.use("d0.example") == policy("new.example")
+    await world.policies.close()
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(NO_RECORD, 3600), (SERVFAIL, DAY), (record("1"), DAY)])
+@in_loop
+async def test_mail_waits_for_an_unreadable_policy_for_a_set_time(
+    answer: Answer[bytes], seconds: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With restarts in between; no TXT record and a policy host that gives nothing out: an hour, else a day."""
+    await fill(tmp_path, 1)
+    spoil(tmp_path, "UPDATE policies SET body = x'ff'")
+    clock = Clock()
+    for turn in range(8):
+        world = await world_of(tmp_path, clock)
+        world.dns.answers["d0.example"] = answer
+        assert (await world.policies.fact("d0.example", 5.0)).unreadable
+        await world.quiet()
+        clock.go(seconds / 8 + (9 if turn == 7 else -1))
+        await world.policies.close()
+    world = await world_of(tmp_path, clock)
+    world.dns.answers["d0.example"] = answer
+    assert not (await world.policies.fact("d0.example", 5.0)).unreadable
+    await world.policies.close()
+    assert caplog.text.count("ends within the hour") == (answer is NO_RECORD)
 
 
 @pytest.mark.parametrize("mode", [Mode.TESTING, Mode.NONE])
