@@ -23,6 +23,7 @@ from tests.test_tlspolicyd.policy_world import (
     policy,
     record,
 )
+from tlspolicyd.cache import keeper as keeper_module
 from tlspolicyd.cache.entry import decode, make_entry
 from tlspolicyd.cache.redis import RedisStore
 from tlspolicyd.cache.store import StoreFault
@@ -52,12 +53,17 @@ class Host(World):
     """One of several that share DNS, policy hosts and the store."""
 
     def __init__(
-        self, server: PrivateValkey, dns: Dns | None = None, hosts: Hosts | None = None, clock: Clock | None = None
+        self,
+        server: PrivateValkey,
+        dns: Dns | None = None,
+        hosts: Hosts | None = None,
+        clock: Clock | None = None,
+        entries: int = 1000,
     ) -> None:
         async def pause(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        super().__init__(store(server, clock), dns=dns, hosts=hosts, clock=clock, sleep=pause)
+        super().__init__(store(server, clock), dns=dns, hosts=hosts, clock=clock, entries=entries, sleep=pause)
 
 
 async def pair(server: PrivateValkey) -> tuple[Host, Host]:
@@ -203,6 +209,49 @@ async def test_the_server_goes_away_and_comes_back_empty(caplog: pytest.LogCaptu
         await again.policies.start()
         assert len(again.policies) == 4
         await close(again)
+
+
+@in_loop
+async def test_a_server_that_is_away_while_the_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the other hosts is dropped for it, and what they fetched meanwhile is seen."""
+    require(missing())
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    with PrivateValkey() as server:
+        world = Host(server, entries=20)
+        await world.policies.start()
+        for number in range(50):  # all of them in the store, 20 in memory
+            world.publish(f"d{number}.example", "1")
+            await world.use(f"d{number}.example")
+        keeper = world.policies.keeper
+        assert await keeper.sync()
+        working, keeper.store.write = keeper.store.write, away  # type: ignore[method-assign]
+        for _ in range(4):
+            for number in range(30, 50):  # forgotten again and again, under changing names
+                keeper.forget(f"d{number}.example")
+                keeper.put(f"d{number}.example", make_entry(policy("late"), "2", START + 1, START))
+                keeper.forget(f"x{_}{number}.example")
+            assert not await keeper.sync()
+            assert len(keeper._dirty) <= 2 * 20 + 10
+        assert keeper.unwritten == 20
+        keeper.store.write = working  # type: ignore[method-assign]
+        other = store(server)
+        await other.write([(A, make_entry(policy(), "1", START, START))], START)
+        world.clock.go(61)
+        for _ in range(3):
+            assert await keeper.sync()
+        assert keeper.unwritten == 0
+        assert keeper.get(A) is not None
+        kept = {domain: entry async for batch in other.load() for domain, entry in batch}
+        assert set(kept) == {A} | {f"d{number}.example" for number in range(50)}
+        late = kept["d40.example"]
+        assert late is not None
+        assert late.fetched_at == START + 1
+        await other.close()
+        await close(world)
+
+
+async def away(rows: object, now: float) -> None:
+    raise StoreFault("away")
 
 
 @in_loop

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,8 +31,10 @@ from tests.test_tlspolicyd.policy_world import (
     policy,
     record,
 )
+from tlspolicyd.cache import keeper as keeper_module
 from tlspolicyd.cache.entry import Entry, decode, make_entry
 from tlspolicyd.cache.sqlite import SqliteStore
+from tlspolicyd.cache.store import Row, StoreFault
 from tlspolicyd.facts import Mode
 
 A = "a.example"
@@ -446,6 +448,75 @@ async def test_a_full_memory_drops_in_the_store_too(tmp_path: Path) -> None:
         await world.use(f"d{number}.example")
     await world.policies.close()
     assert set(await closing(store(tmp_path))) == {"d2.example", "d3.example"}
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["read before", "never read"])
+@in_loop
+async def test_a_store_that_is_away_while_the_memory_is_full_costs_no_more_than_so_much(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    await fill(folder, 20)
+    if not known:
+        folder.rename(tmp_path / "away")
+    world = World(store(folder), entries=20)
+    keeper = world.policies.keeper
+    await world.policies.start()
+    if known:
+        folder.rename(tmp_path / "away")
+    most = 0
+    for number in range(300):
+        world.publish(f"n{number}.example", "1")
+        await world.use(f"n{number}.example")
+        assert not await keeper.sync()
+        most = max(most, len(keeper._dirty))
+    keeper.forget("n299.example")
+    assert 20 < most <= 2 * 20 + 10
+    assert keeper.unwritten
+    (tmp_path / "away").rename(folder)
+    world.clock.go(61)
+    for _ in range(3):
+        assert await keeper.sync()
+    assert keeper.unwritten == 0
+    expected = set(keeper.domains())
+    await world.policies.close()
+    kept = await closing(store(folder))
+    assert set(kept) == expected
+    if known:  # what was read has gone for what is newer; what was never read is not dropped unseen
+        assert expected == {f"n{number}.example" for number in range(280, 299)}
+
+
+@in_loop
+async def test_a_store_that_goes_away_again_while_all_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    await fill(tmp_path, 40)
+    world = World(store(tmp_path), entries=20)
+    await world.policies.start()
+    keeper = world.policies.keeper
+    write, broken = keeper.store.write, 0
+
+    async def failing(rows: Sequence[Row], now: float) -> None:
+        nonlocal broken
+        broken += 1
+        if broken % 3:
+            raise StoreFault("away")
+        await write(rows, now)
+
+    monkeypatch.setattr(keeper.store, "write", failing)
+    for number in range(200):
+        world.publish(f"n{number}.example", "1")
+        await world.use(f"n{number}.example")
+    for _ in range(50):
+        world.clock.go(61)
+        await keeper.sync()
+        assert len(keeper._dirty) <= 2 * 20 + 10
+    assert keeper.unwritten == 0
+    await world.policies.close()
+    assert set(await closing(store(tmp_path))) == {f"n{number}.example" for number in range(180, 200)}
 
 
 @in_loop
