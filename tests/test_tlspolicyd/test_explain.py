@@ -68,12 +68,13 @@ def ask(
     key: str = "a.example",
     fetched: FetchResult = FETCHED,
     site_level: SiteLevel = SiteLevel.DANE,
+    dane: bool = True,
 ) -> Explanation:
     with FakeDns(zone) as dns:
 
         async def run() -> Explanation:
             resolver = AsyncDnsResolver(DnsSettings((dns.address,), 1.0))
-            lookup = Lookup(OnePolicy(fact), resolver)
+            lookup = Lookup(OnePolicy(fact), resolver, dane=dane)
             try:
                 return await explain(key, Parts(lookup, resolver, OneFetch(fetched), site_level))
             finally:
@@ -111,6 +112,30 @@ def test_text_says_everything() -> None:
     ):  # fmt: skip
         assert part in text
     assert "\x1b" not in text
+
+
+def test_mx_hosts_are_shown_with_dane_off() -> None:
+    found = ask(ZONE, dane=False)
+    assert found.facts is not None
+    assert not found.facts.dane.enabled
+    assert found.matches == {"mx1.a.example": True, "mx2.b.example": False}
+    shown = as_object(found)["dane"]
+    assert (shown["result"], shown["enabled"]) == ("off", False)
+    assert {each["name"]: each["matches_policy"] for each in shown["hosts"]} == found.matches
+    text = as_text(found, NOW, width=200)
+    for part in ("DANE is switched off", "mx1.a.example", "allowed by the policy", "mx2.b.example"):
+        assert part in text
+    lines = [line for line in text.splitlines() if "mx2.b.example" in line]
+    assert any("NOT allowed by the policy" in line for line in lines)
+    assert not any("TLSA" in line for line in text.splitlines() if ".example, " in line)
+
+
+def test_a_policy_that_allows_no_host_is_noted_with_dane_off() -> None:
+    fact = replace(KNOWN, policy=replace(POLICY, mx=("old.example",)))
+    assert "allows none of the MX hosts: mail will be deferred" in as_text(ask(ZONE, fact, dane=False), NOW)
+    without = ask(ZONE, sts(), dane=False)
+    assert without.matches == {}
+    assert "mx1.a.example" in as_text(without, NOW)
 
 
 def test_complaint_3_signed_host_of_an_unsigned_domain_is_explained() -> None:
