@@ -28,6 +28,7 @@ from tlspolicyd.sts.policy import match_mx
 from tlspolicyd.sts.record import record_name, select
 
 _SHOWN_RECORDS = 5
+_NO_DOMAIN = "only a domain that is resolved by MX has a policy"
 
 
 class FactSource(Protocol):
@@ -87,7 +88,7 @@ async def explain(key: str, parts: Parts) -> Explanation:
     asked = read_query(POLICY, key)
     domain = asked.domain
     if domain is None:
-        return Explanation(key, None, reply="NOTFOUND ", notes=("only a domain that is resolved by MX has a policy",))
+        return Explanation(key, None, reply="NOTFOUND ", notes=(f"{_NO_DOMAIN}{_meant(key)}",))
     facts, record, addresses = await asyncio.gather(
         parts.lookup.facts(domain, asked.port), _record(parts.resolver, domain), _addresses(parts.resolver, domain)
     )
@@ -119,6 +120,13 @@ async def explain(key: str, parts: Parts) -> Explanation:
         _matches(shown),
         tuple(notes(decision, shown, fetch)),
     )
+
+
+def _meant(key: str) -> str:
+    """A hint for what is no key of Postfix's, but something with a domain in it."""
+    domain = key.rpartition("@")[2].partition("://")[2 if "://" in key else 0].partition("/")[0]
+    known = read_query(POLICY, domain).domain
+    return f"; did you mean {known}?" if domain != key and known is not None else ""
 
 
 def notes(decision: Decision, facts: Facts, fetch: FetchResult | None = None) -> list[str]:

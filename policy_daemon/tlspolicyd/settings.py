@@ -21,6 +21,11 @@ DEFAULT_FILE = Path("/etc/gatepost/tlspolicyd.toml")
 
 def _store(value: str) -> str:
     if re.fullmatch(r"memory:|sqlite:/[^\0]+|(redis|rediss|unix)://\S+", value):
+        if value.startswith("redis"):
+            try:
+                _ = urlsplit(value).port
+            except ValueError:
+                raise ValueError('the port of "redis://HOST:PORT/NUMBER" is no number up to 65535') from None
         return value
     raise ValueError('must be "sqlite:/path", "redis://HOST:PORT/NUMBER" or "memory:"')
 

@@ -563,3 +563,22 @@ async def test_new_policies_are_written_in_the_background(tmp_path: Path, caplog
     running.cancel()
     await world.policies.close()
     assert set(await closing(store(tmp_path))) == {A, "b.example"}
+
+
+@pytest.mark.parametrize(
+    ("path", "mend", "hint"),
+    [
+        ("none/policies.db", True, "there is no directory {0}/none"),
+        ("file/policies.db", True, "{0}/file is not a directory"),
+        ("folder", True, "it is a directory"),
+        ("policies.db", False, "there is no such file, the daemon makes it when it starts"),
+    ],
+)
+@in_loop
+async def test_a_person_is_told_what_to_mend(path: str, mend: bool, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    kept = SqliteStore(str(tmp_path / path), mend=mend)
+    with pytest.raises(StoreFault, match=hint.format(tmp_path)):
+        await kept.read(A)
+    await kept.close()

@@ -119,7 +119,7 @@ def test_mx_hosts_are_shown_with_dane_off() -> None:
     assert found.facts is not None
     assert not found.facts.dane.enabled
     assert found.matches == {"mx1.a.example": True, "mx2.b.example": False}
-    shown = as_object(found)["dane"]
+    shown = json.loads(as_json(found))["dane"]
     assert (shown["result"], shown["enabled"]) == ("off", False)
     assert {each["name"]: each["matches_policy"] for each in shown["hosts"]} == found.matches
     text = as_text(found, NOW, width=200)
@@ -169,6 +169,24 @@ def test_complaint_7_key_without_policy(key: str) -> None:
     text = as_text(found, NOW)
     assert "NOTFOUND: only a domain that is resolved by MX has a policy" in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("user@A.example", "a.example"),
+        ("https://a.example/", "a.example"),
+        ("a.example/x", "a.example"),
+        ("a.example:99999", None),
+        ("user@[192.0.2.1]", None),
+        ("@", None),
+        ("a b", None),
+    ],
+)
+def test_complaint_7_something_with_a_domain_in_it(key: str, meant: str | None) -> None:
+    text = as_text(ask(ZONE, key=key), NOW, width=200)
+    assert "only a domain that is resolved by MX has a policy" in text
+    assert (f"did you mean {meant}?" in text) if meant else ("did you mean" not in text)
 
 
 def test_port_of_the_key_and_site_level() -> None:
