@@ -106,6 +106,7 @@ class AssembledGate:
         """See service.Gate."""
         try:
             if last:
+                await self._watch.close()  # it must not begin anything any more
                 await self.lasting.close()
             else:
                 # the fetches that it began go on
