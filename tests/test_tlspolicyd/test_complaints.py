@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_tlspolicyd.proofs import gone
+from tests.support.proofs import gone
 
 # complaint -> what it is, and "file::test"
 COMPLAINTS: dict[int, tuple[str, ...]] = {
@@ -88,4 +88,4 @@ def test_no_complaint_is_left_out() -> None:
 def test_each_complaint_has_tests(number: int) -> None:
     _, *proofs = COMPLAINTS[number]
     assert proofs
-    assert gone(proofs) == []
+    assert gone(proofs, "test_tlspolicyd") == []

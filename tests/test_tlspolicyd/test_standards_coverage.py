@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_tlspolicyd.proofs import gone
+from tests.support.proofs import gone
 
 MTA_STS = "tests/postfix/test_outbound_mta_sts.py::"
 DANE = "tests/postfix/test_outbound_dane.py::"
@@ -272,4 +272,4 @@ def test_no_rule_is_left_out() -> None:
 )
 def test_each_rule_has_tests(proofs: tuple[str, ...]) -> None:
     assert proofs
-    assert gone(proofs) == []
+    assert gone(proofs, "test_tlspolicyd") == []
