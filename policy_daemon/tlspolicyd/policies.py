@@ -24,6 +24,7 @@ from tlspolicyd.cache.store import Store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Discovery, Fetcher, Found, Hooks, Kind, Limits, TxtResolver
 from tlspolicyd.facts import Failure, Mode, StsFact
+from tlspolicyd.negatives import Negatives
 from tlspolicyd.timing import DAY, Timing
 
 _SKEW = 300.0  # seconds that a fetch may lie ahead of our clock: another host's clock
@@ -31,15 +32,6 @@ _GIVE_UP = 3600.0  # seconds; a mail that waits so long is not yet returned to i
 _NOTED = 10_000  # domains whose lost TXT record was logged
 
 _log = logging.getLogger("tlspolicyd")
-
-
-@dataclass(slots=True)
-class _Negative:
-    """No policy is known."""
-
-    fact: StsFact
-    until: float  # monotonic
-    check_at: float  # monotonic: when the TXT record is worth a look although `until` has not come
 
 
 @dataclass(slots=True)
@@ -76,7 +68,7 @@ class Policies:
         self.discovery = Discovery(
             resolver, fetcher, self.keeper, self._timing, self._limits, self._clocks, self._hooks, sleep
         )
-        self._negatives: OrderedDict[str, _Negative] = OrderedDict()
+        self._negatives = Negatives(self._limits.negatives, self._monotonic)
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
         self._tended_again: set[str] = set()  # those whose refresh failed lately
@@ -126,11 +118,7 @@ class Policies:
         negative = self._negatives.get(domain)
         if negative is None:
             return None
-        now = self._monotonic()
-        if now >= negative.until:
-            del self._negatives[domain]
-            return None
-        if now >= negative.check_at:
+        if self._monotonic() >= negative.check_at:
             self._start(domain)
         return negative.fact
 
@@ -272,11 +260,11 @@ class Policies:
             if held is not None:
                 self.keeper.forget(domain)
             pause = self._timing.retry_least
-            self._set_negative(
+            self._negatives.put(
                 domain, StsFact(domain, signalled=True, cached=True, reason="max_age is 0"), pause, pause
             )
             return
-        self._negatives.pop(domain, None)
+        self._negatives.drop(domain)
         entry.check_at = self._next_check(domain, entry, found.ttl)
         if found.tried and not self.keeper.store.shared:
             self.keeper.put(domain, entry)
@@ -321,27 +309,20 @@ class Policies:
 
     def _no_policy(self, domain: str, found: Found) -> None:
         """RFC 8461 §3.3: without an unexpired policy a failure means delivery as though there were none."""
-        former = self._negatives.get(domain)
+        former = self._negatives.last(domain)
         if found.kind in (Kind.FAILED, Kind.WAITING):
             failure = found.failure or Failure.FETCH
-            if found.kind is Kind.WAITING and former is not None and former.fact.failure is not None:
-                failure, found = former.fact.failure, replace(found, reason=former.fact.reason)
+            if found.kind is Kind.WAITING and former is not None and former.failure is not None:
+                failure, found = former.failure, replace(found, reason=former.reason)
             fact = StsFact(domain, signalled=True, failure=failure, cached=True, reason=found.reason)
             check = min(found.pause, self._timing.negative_for(found.ttl))  # a new id may be tried at once
-            self._set_negative(domain, fact, found.pause, check)
+            self._negatives.put(domain, fact, found.pause, check)
         else:
             fact = StsFact(domain, cached=True, reason=found.reason)
             seconds = self._timing.negative_for(found.ttl)
-            self._set_negative(domain, fact, seconds, seconds)
-        if former is None or former.fact != fact:
+            self._negatives.put(domain, fact, seconds, seconds)
+        if former != fact:
             self._on_change(domain)
-
-    def _set_negative(self, domain: str, fact: StsFact, seconds: float, check: float) -> None:
-        now = self._monotonic()
-        self._negatives.pop(domain, None)
-        self._negatives[domain] = _Negative(fact, now + seconds, now + check)
-        if len(self._negatives) > self._limits.negatives:
-            self._negatives.popitem(last=False)
 
     def _in_force(self, domain: str, entry: Entry, wall: float) -> bool:
         """Whether `entry` has not expired; puts right what a jump of the clock would do to it."""
@@ -414,6 +395,6 @@ class Policies:
         return entry.fact
 
     def _changed_elsewhere(self, domain: str) -> None:
-        self._negatives.pop(domain, None)
+        self._negatives.drop(domain)
         self.discovery.tries.clear(domain)
         self._on_change(domain)
