@@ -73,7 +73,7 @@ class Policies:
         self._tended: set[str] = set()
         self._tended_again: set[str] = set()  # those whose refresh failed lately
         self._made: deque[Entry] = deque()
-        self._suspected: OrderedDict[str, float] = OrderedDict()
+        self._suspected: OrderedDict[str, tuple[float, float]] = OrderedDict()  # until when, and how long that was
         self._record_gone: set[str] = set()
         self._jump_logged = float("-inf")
 
@@ -147,14 +147,17 @@ class Policies:
         and forget to change the id.
         """
         now = self._monotonic()
-        if self.keeper.get(domain) is None or now < self._suspected.get(domain, 0.0):
+        until, pause = self._suspected.get(domain, (0.0, 0.0))
+        if self.keeper.get(domain) is None or now < until:
             return
         flight = self._flights.get(domain)
         if flight is not None:
             flight.suspected = True  # it may end without a fetch
             return
         _log.info("sts: %s", pairs(domain=domain, event="the policy held allows no MX host, looking for a newer one"))
-        self._suspected[domain] = now + self._timing.suspect
+        # a domain that stays wrong is asked less and less often
+        pause = min(2 * pause, self._timing.check_most) if now < until + 2 * pause else self._timing.suspect
+        self._suspected[domain] = (now + pause, pause)
         self._suspected.move_to_end(domain)
         if len(self._suspected) > _NOTED:
             self._suspected.popitem(last=False)

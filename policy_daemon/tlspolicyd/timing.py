@@ -32,7 +32,7 @@ class Timing:
     refresh_patience: float = 10.0
     # A policy that no mail has needed for so long is left to expire.
     unused: float = 30 * DAY
-    # Between two fetches because the policy seems not to fit the domain any more.
+    # Between the first two fetches because the policy seems not to fit the domain any more; then twice as long each.
     suspect: float = 600.0
     # How long one host may hold the right to fetch for all that share a store, beyond the time limit of a fetch.
     claim: float = 75.0
