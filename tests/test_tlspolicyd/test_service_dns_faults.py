@@ -94,7 +94,7 @@ def replies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             text = f"version: STSv1\nmode: enforce\nmx: mx.{domain}\nmax_age: 86400\n"
             hosts.add(domain, text, credentials=shared)
         settings: dict[str, Any] = {
-            "dns": {"nameservers": [dns.address], "timeout": 2.0},
+            "dns": {"nameservers": [dns.address], "timeout": 4.0},  # a busy machine answers late
             "dane": {"enabled": True},
             "sts": {
                 "ca_file": str(ca.write_roots(tmp_path_factory.mktemp("ca") / "ca.pem")),
