@@ -26,10 +26,11 @@ from authmilter.reports.sending import Done
 from authmilter.reports.settings import Reports
 from mailcommon.outbox import HANDOVER, State
 from mailcommon.store import Store, open_store
+from tests.support.daemon_process import toml
 from tests.support.gate import Gate
 from tests.support.killed_sender import run_and_die
 from tests.support.mailbox import Delivered
-from tests.support.milter_daemon import program, toml
+from tests.support.milter_daemon import program
 from tests.support.postfix import PrivatePostfix
 from tests.support.postgres import PrivatePostgres, missing
 from tests.support.report_rows import ACCEPT, dmarc, message, tags

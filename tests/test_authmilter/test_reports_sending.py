@@ -26,7 +26,7 @@ from authmilter.reports.sending import SCHEMAS, Done
 from authmilter.reports.settings import Reports
 from mailcommon.outbox import Outbox, State
 from mailcommon.store import Store, StoreFault, held
-from tests.support.milter_daemon import toml
+from tests.support.daemon_process import toml
 from tests.support.report_rows import ACCEPT, dmarc, message, tags
 from tests.support.smtp_receiver import Receiver, content, receiving
 from tests.support.stores import Stores
