@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import email.utils
 from datetime import UTC, datetime
-from email.message import EmailMessage, Message
+from email.message import EmailMessage
 
 from authmilter.reports.failure import Failure
 from authmilter.reports.feedback import generator
@@ -70,7 +70,7 @@ def failure_mail(sender: str, domain: str, feedback: str, header: str) -> EmailM
         'such reports by "ruf" in its DMARC record.\n'
     )
     for kind, content in (("text/plain", text), ("message/feedback-report", feedback), ("text/rfc822-headers", header)):
-        part = Message(POLICY)
+        part = EmailMessage(POLICY)
         part["Content-Type"] = f"{kind}; charset=us-ascii" if kind == "text/plain" else kind
         part["Content-Transfer-Encoding"] = "7bit"
         part.set_payload(content)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from authmilter.reports import aggregate, failure_ledger, failures, ledger, mail
 from authmilter.reports.aggregate import Made
+from authmilter.reports.destinations import Destinations
 from authmilter.reports.failures import MadeFailures
 from authmilter.reports.settings import Reports
 from mailcommon.dns.resolver import Resolver
@@ -108,7 +109,7 @@ def _composer(settings: Reports) -> Callable[[Report, str], EmailMessage]:
 
 def preview(
     settings: Reports, store: Store, resolver: Resolver, clock: Callable[[], float]
-) -> Iterable[tuple[Report, aggregate.Destinations]]:
+) -> Iterable[tuple[Report, Destinations]]:
     """Each report that a run would make now, and where it would go; nothing is changed and nothing is sent."""
     maker = aggregate.Maker(settings, outbox_of(settings, store), resolver, clock)
     return (maker.preview(what) for what in maker.due())
