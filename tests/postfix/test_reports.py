@@ -19,7 +19,7 @@ from typing import Any
 import parsedmarc
 import pytest
 
-from authmilter.reports import ledger, sending
+from authmilter.reports import failure_ledger, ledger, sending
 from authmilter.reports.ledger import DAY, Key
 from authmilter.reports.observation import observations
 from authmilter.reports.sending import Done
@@ -53,7 +53,7 @@ _dmarc.gone.example 60 IN TXT "v=DMARC1; p=none"
 counted.example._report._dmarc.{HOME} 60 IN TXT "v=DMARC1"
 """
 REPORTING = f"""
-_dmarc.counted.example. 300 IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc@{HOME}"
+_dmarc.counted.example. 300 IN TXT "v=DMARC1; p=reject; rua=mailto:dmarc@{HOME}; ruf=mailto:dmarc@{HOME}"
 counted.example. 300 IN TXT "v=spf1 ip4:192.0.2.40 -all"
 counted.example._report._dmarc.{HOME}. 300 IN TXT "v=DMARC1"
 """
@@ -300,6 +300,60 @@ def attached(delivered: Delivered) -> bytes:
     parsed = email.message_from_bytes(delivered.message, policy=email.policy.default)
     part = next(iter(parsed.iter_attachments()))
     return gzip.decompress(part.get_content())
+
+
+def test_a_failure_report_from_a_forged_message(gate_with: Callable[..., Gated], tmp_path: Path) -> None:
+    host = gate_with(f"sqlite:{tmp_path}/reports.db", failure_reports=True)
+    host.settings = host.settings.model_copy(update={"failure_reports": True})
+    forged = mail(
+        "boss@counted.example", subject="Pay this, alice", extra="Received: from x for <alice@home.example>;\n"
+    )
+    for _ in range(2):
+        exchange = host.postfix.send(
+            forged, client_ip="192.0.2.66", mail_from="x@mallory.example", rcpts=[f"alice@{HOME}"]
+        )
+        assert exchange.final.code == 550
+    wait_until(lambda: sum(row.incidents for row in failure_ledger.kept(host.store)) == 2, "the failures")
+    done = host.run()
+    assert (done.failed.reports, done.sent.done) == (1, 1)
+    (delivered,) = host.postfix.wait_delivered(BOX)
+    assert delivered.all("Subject") == [" DMARC failure report about counted.example"]
+    parsed = parsedmarc.parse_report_email(delivered.message, offline=True)["report"]
+    assert parsed["reported_domain"] == "counted.example"
+    assert parsed["source"]["ip_address"] == "192.0.2.66"
+    assert b"Incidents: 2" in delivered.message
+    shown = delivered.message.partition(b"text/rfc822-headers")[2]
+    assert b"alice" not in shown
+    assert b"Pay this" not in shown
+    # what comes back about the report itself, or is a report, makes no further one
+    host.postfix.send(delivered.message, client_ip="192.0.2.66", mail_from="x@mallory.example", rcpts=[f"alice@{HOME}"])
+    host.gate.milter.log.wait("author=home.example")
+    assert failure_ledger.kept(host.store) == []
+
+
+def test_what_is_in_memory_is_written_when_the_milter_stops(host: Gated) -> None:
+    host.postfix.send(
+        mail("a@counted.example"), client_ip="192.0.2.40", mail_from="a@counted.example", rcpts=[f"u@{HOME}"]
+    )
+    host.gate.milter.process.stop(timeout=25.0)
+    assert collected(host) == {"counted.example": 1}
+
+
+def test_settings_that_change_while_it_runs(host: Gated, tmp_path: Path) -> None:
+    def send() -> None:
+        host.postfix.send(
+            mail("a@counted.example"), client_ip="192.0.2.40", mail_from="a@counted.example", rcpts=[f"u@{HOME}"]
+        )
+
+    send()
+    other = Reports(store=f"sqlite:{tmp_path}/other.db", email=f"reports@{HOME}")
+    host.gate.milter.reload({"reports": other.model_dump()})
+    host.gate.milter.log.wait("new settings taken")
+    second = open_store(other.store, sending.SCHEMAS)
+    wait_until(lambda: bool(send() or list(ledger.totals(second))), "a row in the other store")
+    assert collected(host)["counted.example"] >= 1
+    host.gate.milter.reload({"reports": Reports().model_dump()})
+    second.close()
 
 
 def test_a_bounce_from_postfix_itself_is_understood(

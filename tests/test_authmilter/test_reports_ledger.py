@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from authmilter.facts import Client, DmarcResult, MessageFacts
 from authmilter.reports import collector as collecting
@@ -22,7 +23,7 @@ from authmilter.reports.observation import PublishedFacts, RowFacts, observation
 from authmilter.verdict import Decision, Verdict
 from mailcommon.store import Store, open_store
 from tests.support.postgres import PrivatePostgres, missing
-from tests.support.report_rows import ACCEPT, dmarc, message, tags
+from tests.support.report_rows import ACCEPT, dmarc, message, messages, tags
 from tests.support.requirements import require
 from tests.support.stores import Stores
 from tests.support.waiting import wait_until
@@ -304,3 +305,13 @@ def test_a_published_policy_is_known_by_all_of_it() -> None:
     assert isinstance(plain, PublishedFacts)
     packed = {ledger._packed(each)[0] for each in (plain, plain._replace(rua=("mailto:x@y.example",)))}
     assert len(packed) == 2
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(messages())
+def test_whatever_was_observed_can_be_kept(store: Store, made: tuple[MessageFacts, Verdict]) -> None:
+    counts = {Key(20_000, *each): 1 for each in observations(*made)}
+    ledger.write(store, secrets.token_hex(8), counts, NOON)
+    for what in ledger.pending(store, 20_001):
+        with store.write() as tx:
+            ledger.forget(tx, what)
