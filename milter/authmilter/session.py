@@ -33,7 +33,7 @@ from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Outcome, Transaction
 from authmilter.verdict import Decision
-from mailcommon.outbox import HANDOVER, Entry, admit
+from mailcommon.outbox import HANDOVER, Entry
 from mailcommon.store import StoreFault
 
 # libmilter drops a connection over a packet of more than 65,535 octets, and Postfix sends each header field, of up to
@@ -181,10 +181,11 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
 
         Each is let in once, however often it is tried: see mailcommon.outbox.
         """
-        if outcome.facts.judged or outcome.actions.reply:
+        door = self._setup().door
+        if door is None or outcome.facts.judged or outcome.actions.reply:
             return 0
         try:
-            entry = admit(self._setup().doors, self._handover)
+            entry = door.admit(self._handover)
         except StoreFault as fault:
             log.error("%s: report deferred: %s", queue_id or "-", fault)
             self.setreply("451", "4.3.0", "Whether this report has come before cannot be told now; try again later")

@@ -11,12 +11,12 @@ from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
 from authmilter.reports.collector import Collector
+from authmilter.reports.door import Door
 from authmilter.settings import Settings
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
-from mailcommon.outbox import Doorkeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Setup:
     deferrals: Deferrals
     accept_on_fault: bool = False
     collector: Collector | None = None  # None: nothing is counted for reports
-    doors: tuple[Doorkeeper, ...] = ()  # whose reports pass here when they are sent
+    door: Door | None = None  # for reports that are sent through here
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
 

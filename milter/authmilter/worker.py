@@ -14,6 +14,7 @@ from types import TracebackType
 from authmilter import session
 from authmilter.reports import failure_ledger, ledger
 from authmilter.reports.collector import Collector
+from authmilter.reports.door import Door
 from authmilter.reports.settings import Reports
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
@@ -41,11 +42,11 @@ class Current:
         new = make_setup(settings, keep)
         setup = replace(new, deferrals=old.deferrals if old else new.deferrals)
         if old and before and before.reports == settings.reports:
-            self._setup = replace(setup, collector=old.collector, doors=old.doors)
+            self._setup = replace(setup, collector=old.collector, door=old.door)
         else:
             self._setup = with_reports(setup, settings.reports)
-            if old and old.collector:
-                old.collector.close()
+            if old:
+                _close(old)
         self._settings = settings
 
     def __call__(self) -> Setup:
@@ -55,21 +56,28 @@ class Current:
 
 def with_reports(setup: Setup, reports: Reports) -> Setup:
     """The setup with what this process needs for reports: who counts messages, and who knows reports being sent."""
-    others = tuple(Doorkeeper(open_store(address, [OUTBOX], create=False), time.time) for address in reports.outboxes)
-    if not reports.store:
-        return replace(setup, collector=None, doors=others)
-    schemas = [ledger.SCHEMA, failure_ledger.SCHEMA, OUTBOX]
-    collector = Collector(
-        open_store(reports.store, schemas),
-        time.time,
-        time.monotonic,
-        max_bytes=reports.max_bytes,
-        exclude=reports.exclude_domains,
-        failures=reports.failure_reports,
-    )
-    # a connection of its own: the collector may be waiting on the other one
-    own = Doorkeeper(open_store(reports.store, schemas), time.time)
-    return replace(setup, collector=collector, doors=(own, *others))
+    doorkeepers = [Doorkeeper(open_store(each, [OUTBOX], create=False), time.time) for each in reports.outboxes]
+    collector = None
+    if reports.store:
+        schemas = [ledger.SCHEMA, failure_ledger.SCHEMA, OUTBOX]
+        collector = Collector(
+            open_store(reports.store, schemas),
+            time.time,
+            time.monotonic,
+            max_bytes=reports.max_bytes,
+            exclude=reports.exclude_domains,
+            failures=reports.failure_reports,
+        )
+        # a connection of its own: the collector may be waiting on the other one
+        doorkeepers.insert(0, Doorkeeper(open_store(reports.store, schemas), time.time))
+    return replace(setup, collector=collector, door=Door(doorkeepers) if doorkeepers else None)
+
+
+def _close(setup: Setup) -> None:
+    if setup.collector:
+        setup.collector.close()
+    if setup.door:
+        setup.door.close()
 
 
 def run(current: Current, settings: Settings, control: int) -> None:
@@ -78,8 +86,7 @@ def run(current: Current, settings: Settings, control: int) -> None:
     current.take(settings)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
     session.serve_connections()
-    if collector := current().collector:
-        collector.close()
+    _close(current())
 
 
 def _follow(current: Current, control: int) -> None:

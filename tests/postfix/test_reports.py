@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.policy
 import gzip
@@ -25,7 +26,7 @@ from authmilter.reports.observation import observations
 from authmilter.reports.sending import Done
 from authmilter.reports.settings import Reports
 from mailcommon.outbox import HANDOVER, State
-from mailcommon.store import Store, open_store
+from mailcommon.store import Store, StoreFault, open_store
 from tests.support.daemon_process import toml
 from tests.support.gate import Gate
 from tests.support.killed_sender import run_and_die
@@ -116,22 +117,22 @@ def dns(unbound_factory: Callable[..., PrivateUnbound]) -> PrivateUnbound:
 
 
 @pytest.fixture
-def gate_with(gate_factory: Callable[..., Gate], dns: PrivateUnbound) -> Callable[..., Gated]:
-    def start(store: str = "", **reports: Any) -> Gated:
-        folder = secrets.token_hex(4)
-        store = store or f"sqlite:/tmp/gatepost-{folder}.db"
-        settings = {"workers": 2, "reports": {"store": store, "email": f"reports@{HOME}", **reports}}
-        return Gated(gate_factory(settings=settings, dns=dns, trusted=("127.0.0.0/8",)), store)
+def gate_with(gate_factory: Callable[..., Gate], dns: PrivateUnbound) -> Iterator[Callable[..., Gated]]:
+    """Call it with a store, and further settings of `[reports]`."""
+    with contextlib.ExitStack() as stack:
 
-    return start
+        def start(store: str, **reports: Any) -> Gated:
+            settings = {"workers": 2, "reports": {"store": store, "email": f"reports@{HOME}", **reports}}
+            host = Gated(gate_factory(settings=settings, dns=dns, trusted=("127.0.0.0/8",)), store)
+            stack.callback(host.store.close)
+            return host
+
+        yield start
 
 
 @pytest.fixture
-def host(gate_with: Callable[..., Gated], tmp_path: Path) -> Iterator[Gated]:
-    tmp_path.chmod(0o755)
-    made = gate_with(f"sqlite:{tmp_path}/reports.db")
-    yield made
-    made.store.close()
+def host(gate_with: Callable[..., Gated], tmp_path: Path) -> Gated:
+    return gate_with(f"sqlite:{tmp_path}/reports.db")
 
 
 def collected(host: Gated) -> dict[str, int]:
@@ -296,6 +297,43 @@ def test_two_hosts_with_one_postgres(gate_with: Callable[..., Gated]) -> None:
         assert b"<count>4</count>" in report
 
 
+def test_postgres_goes_away_while_reports_are_sent(gate_with: Callable[..., Gated]) -> None:
+    require(missing())
+    with PrivatePostgres() as server:
+        host = gate_with(server.url("away"))
+        names = [f"n{number}" for number in range(40)]
+        for name in names:
+            host.note(name)
+        stopped = threading.Event()
+
+        def disturb() -> None:
+            for count in (5, 20):
+                wait_until(lambda count=count: len(host.delivered()) >= count, "some reports")  # type: ignore[misc]
+                server.restart()
+            stopped.set()
+
+        disturber = threading.Thread(target=disturb)
+        disturber.start()
+        faults = 0
+
+        def all_sent() -> bool:
+            nonlocal faults
+            try:
+                host.run(3600.0 * (1 + faults))
+            except StoreFault:
+                faults += 1
+                return False
+            return stopped.is_set()
+
+        wait_until(all_sent, "the end", timeout=60.0)
+        disturber.join()
+        host.run(1e5)
+        wait_until(lambda: set(host.delivered()) == set(names), "all reports")
+        wait_until(lambda: not host.postfix.queue(), "an empty queue")
+        assert host.delivered() == Counter(names)
+        assert faults
+
+
 def attached(delivered: Delivered) -> bytes:
     parsed = email.message_from_bytes(delivered.message, policy=email.policy.default)
     part = next(iter(parsed.iter_attachments()))
@@ -350,7 +388,12 @@ def test_settings_that_change_while_it_runs(host: Gated, tmp_path: Path) -> None
     host.gate.milter.reload({"reports": other.model_dump()})
     host.gate.milter.log.wait("new settings taken")
     second = open_store(other.store, sending.SCHEMAS)
-    wait_until(lambda: bool(send() or list(ledger.totals(second))), "a row in the other store")
+
+    def counted_there() -> bool:
+        send()
+        return bool(list(ledger.totals(second)))
+
+    wait_until(counted_there, "a row in the other store")
     assert collected(host)["counted.example"] >= 1
     host.gate.milter.reload({"reports": Reports().model_dump()})
     second.close()

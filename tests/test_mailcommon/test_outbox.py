@@ -289,6 +289,25 @@ def test_one_delivery_makes_good(outbox: Outbox, lease: Lease) -> None:
         assert outbox.resting(tx, [A], NOW + 1) == set()
 
 
+# Clocks
+
+
+def test_a_clock_that_was_wrong_delays_nothing_for_ever(outbox: Outbox, lease: Lease) -> None:
+    """What was put off, or rested, while the clock was years ahead."""
+    later = NOW + 1e8
+    add(outbox, report(1), A, now=later)
+    clock = Clock()
+    clock.now = later
+    run(outbox, lease, Scripted(Result.LATER), clock)
+    for number in range(2, 6):
+        add(outbox, report(number), B, now=later)
+        run(outbox, lease, Scripted(Result.REFUSED), clock)
+    assert run(outbox, lease, Scripted(), Clock()) == Sent(done=1)
+    with outbox.store.read() as tx:
+        assert outbox.resting(tx, [B], later) == {B}
+        assert outbox.resting(tx, [B], NOW) == set()
+
+
 # Retention
 
 

@@ -179,6 +179,18 @@ def test_two_ask_for_the_lease_at_once_and_one_gets_it(stores: Stores) -> None:
     assert sorted(got) == [False] * 4 + [True]
 
 
+def test_a_lease_that_could_not_be_given_back(stores: Stores) -> None:
+    """The store was away when its holder, who lives on, let it go."""
+    store = stores.open([])
+    with held(store, "send") as lease:
+        assert lease is not None
+        owner = lease.owner
+    with store.write() as tx:
+        tx.run("INSERT INTO leases VALUES ('send', ?, ?)", owner, store.clock(tx) + 600)
+    with held(store, "send") as lease:
+        assert lease is not None
+
+
 # Faults of SQLite
 
 

@@ -35,6 +35,10 @@ class Doorkeeper:
         self._store = store
         self._clock = clock
 
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.close()
+
     def admit(self, token: str) -> Entry:
         """`token` is the value of the field `mail.HANDOVER`. To be asked last: what is taken must be let in."""
         match = _TOKEN(token.strip())

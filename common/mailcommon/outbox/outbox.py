@@ -40,7 +40,7 @@ class Outbox:
         self._mine = f"r.kind IN ({marks})" if kinds else "1 = 1"
         self._due = (
             "FROM outbox_deliveries d JOIN outbox_reports r ON r.id = d.report"
-            f" WHERE d.state IN ('waiting', 'handing') AND d.next_at <= ? AND {self._mine}"
+            f" WHERE d.state IN ('waiting', 'handing') AND NOT d.next_at BETWEEN ? AND ? AND {self._mine}"
         )
 
     def add(self, tx: Transaction, report: Report, destinations: Sequence[str], now: float) -> bool:
@@ -85,7 +85,12 @@ class Outbox:
         return {
             destination
             for destination in destinations
-            if tx.one("SELECT 1 FROM outbox_destinations WHERE destination = ? AND rest_until > ?", destination, now)
+            if tx.one(
+                "SELECT 1 FROM outbox_destinations WHERE destination = ? AND rest_until BETWEEN ? AND ?",
+                destination,
+                now,
+                now + self.limits.rest,  # later is of a clock that was wrong
+            )
         }
 
     def due(self, now: float, limit: int = 100, after: int = 0) -> list[Delivery]:
@@ -96,7 +101,7 @@ class Outbox:
         with self.store.read() as tx:
             rows = tx.all(
                 f"SELECT {_DELIVERY_COLUMNS} {self._due} AND d.id > ? ORDER BY d.id LIMIT ?",
-                now,
+                *self._not_due(now),
                 *self._kinds,
                 after,
                 limit,
@@ -106,8 +111,12 @@ class Outbox:
     def count_due(self, now: float) -> int:
         """How many deliveries are to be tried now."""
         with self.store.read() as tx:
-            row = tx.one(f"SELECT count(*) {self._due}", now, *self._kinds)
+            row = tx.one(f"SELECT count(*) {self._due}", *self._not_due(now), *self._kinds)
         return int(row[0]) if row else 0
+
+    def _not_due(self, now: float) -> tuple[float, float]:
+        """Between which times a next attempt is still to come; what is later comes from a clock that was wrong."""
+        return now + 1e-3, now + 2 * self.limits.longest_pause
 
     def begin(self, delivery: Delivery, lease: Lease, now: float) -> str:
         """Begin an attempt: its token, or "" if there is nothing to do, because an earlier one was taken after all.

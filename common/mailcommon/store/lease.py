@@ -28,6 +28,9 @@ LEASES = Schema(
 )
 
 
+_held: set[str] = set()  # owners of this process that have not given their lease back
+
+
 class LeaseLost(Exception):
     """Another has the lease: stop what is done under it."""
 
@@ -58,12 +61,15 @@ def held(store: Store, name: str, seconds: float = 600.0) -> Iterator[Lease | No
     """Hold the lease `name`; gives None at once if another does. Raises StoreFault."""
     me = _Process.this()
     lease = Lease(store, name, f"{me.text} {secrets.token_hex(8)}", seconds)
+    _held.add(lease.owner)
     if not _take(lease):
+        _held.discard(lease.owner)
         yield None
         return
     try:
         yield lease
     finally:
+        _held.discard(lease.owner)
         with contextlib.suppress(StoreFault), store.write() as tx:
             tx.run("DELETE FROM leases WHERE name = ? AND owner = ?", name, lease.owner)
 
@@ -87,7 +93,10 @@ def _take(lease: Lease) -> bool:
         row = tx.one("SELECT owner, ends_at FROM leases WHERE name = ?", lease.name)
         assert row
         holder = _Process.read(str(row[0]))
-        free = not holder.lives if holder and holder.is_here else float(row[1]) <= now
+        if holder and holder == _Process.this():
+            free = row[0] not in _held  # the store was away when it was to be given back
+        else:
+            free = not holder.lives if holder and holder.is_here else float(row[1]) <= now
         if free:
             tx.run(
                 "UPDATE leases SET owner = ?, ends_at = ? WHERE name = ?", lease.owner, now + lease.seconds, lease.name

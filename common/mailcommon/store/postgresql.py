@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import select
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,7 +59,7 @@ class PostgresStore(Store):
             raise StoreFault(f"{self.name}: {_text(fault)}") from fault
 
     def _connection(self) -> psycopg.Connection[Row]:
-        if self._link is not None and self._link.closed:
+        if self._link is not None and (self._link.closed or _has_something_to_say(self._link)):
             self.close()
         if self._link is None:
             wait = f"-c lock_timeout={self._seconds:g}s -c statement_timeout={6 * self._seconds:g}s"
@@ -125,6 +126,11 @@ class _PostgresTransaction(Transaction):
             cursor.itersize = _BATCH
             cursor.execute(_query(sql), values or None)
             yield from cursor
+
+
+def _has_something_to_say(link: psycopg.Connection[Row]) -> bool:
+    """Whether the server has sent something between two transactions: that it goes away, or an end of file."""
+    return bool(select.select([link.fileno()], [], [], 0)[0])
 
 
 def _query(sql: str) -> str:
