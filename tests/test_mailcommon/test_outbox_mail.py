@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import email
 import email.policy
+import socket
+import time
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 
@@ -127,6 +129,17 @@ def test_nobody_there() -> None:
     assert outcome.result is Result.LATER
     assert f"127.0.0.1:{port}" in outcome.text
     release_port(port)
+
+
+def test_a_host_that_does_not_answer_is_not_asked_for_ever() -> None:
+    """Thousands of reports would each wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        carrier = MailCarrier(compose, MailHost("127.0.0.1", silent.getsockname()[1], seconds=0.2))
+        began = time.monotonic()
+        outcomes = [carrier.hand_over(REPORT, delivery(), TOKEN) for _ in range(50)]
+        assert time.monotonic() - began < 5.0
+    assert {outcome.result for outcome in outcomes} == {Result.LATER}
+    assert outcomes[-1].text.endswith("nobody answers there")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from mailcommon.outbox.sending import Carrier
 from mailcommon.outbox.values import Delivery, Outcome, Report, Result
 
 HANDOVER = "X-Gatepost-Handover"
+_MAX_FAILURES = 3  # after which a host that does not answer is left alone: the next run tries again
 # RFC 5321 §4.1.2 Dot-string; a quoted one is legal too, but no report box has one
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _MAX_LOCAL = 64  # octets, RFC 5321 §4.5.3.1.1
@@ -78,12 +79,16 @@ class MailCarrier(Carrier):
         self._compose = compose
         self._host = host
         self._link: smtplib.SMTP | None = None
+        self._failures = 0  # connections in a row that could not be made or broke
 
     def hand_over(self, report: Report, delivery: Delivery, token: str) -> Outcome:
         """See Carrier."""
         address = usable_address(delivery.destination)
         if not address:
             return Outcome(Result.REFUSED, "mail cannot be sent to this address")
+        where = f"{self._host.host}:{self._host.port}"
+        if self._failures >= _MAX_FAILURES:
+            return Outcome(Result.LATER, f"{where}: nobody answers there")
         message = finished(self._compose(report, address), report, delivery.place, address)
         message[HANDOVER] = token
         try:
@@ -91,7 +96,9 @@ class MailCarrier(Carrier):
             refusal = self._envelope(link, address, token)
         except (OSError, smtplib.SMTPException) as fault:
             self._drop()
-            return Outcome(Result.LATER, f"{self._host.host}:{self._host.port}: {clean(str(fault))}")
+            self._failures += 1
+            return Outcome(Result.LATER, f"{where}: {clean(str(fault))}")
+        self._failures = 0
         if refusal:
             return refusal
         return self._content(link, message.as_bytes(policy=WIRE))

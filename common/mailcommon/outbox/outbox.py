@@ -123,23 +123,30 @@ class Outbox:
 
         Whatever attempt came before is given up: the `Doorkeeper` discards it if it still comes. Raises LeaseLost.
         """
+        return self.begin_all([delivery], lease, now)[delivery.id]
+
+    def begin_all(self, deliveries: Sequence[Delivery], lease: Lease, now: float) -> dict[int, str]:
+        """The same for several at once; those that are then not tried after all can be begun again at any time."""
         with self.store.write() as tx:
             lease.confirm(tx)
-            token = f"{identity(tx)}.{secrets.token_hex(16)}"
-            if tx.run(
-                "UPDATE outbox_deliveries SET state = 'handing', token = ?, attempts = attempts + 1, next_at = ?"
-                " WHERE id = ? AND state IN ('waiting', 'handing') AND taken_at IS NULL",
-                token,
-                now,
-                delivery.id,
-            ):
-                return token
-            tx.run(
-                "UPDATE outbox_deliveries SET state = 'sent', done_at = ?,"
-                " note = 'handed over before the sender was interrupted' WHERE id = ? AND state = 'handing'",
-                now,
-                delivery.id,
-            )
+            name = identity(tx)
+            return {each.id: self._begin(tx, each, f"{name}.{secrets.token_hex(16)}", now) for each in deliveries}
+
+    def _begin(self, tx: Transaction, delivery: Delivery, token: str, now: float) -> str:
+        if tx.run(
+            "UPDATE outbox_deliveries SET state = 'handing', token = ?, attempts = attempts + 1, next_at = ?"
+            " WHERE id = ? AND state IN ('waiting', 'handing') AND taken_at IS NULL",
+            token,
+            now,
+            delivery.id,
+        ):
+            return token
+        tx.run(
+            "UPDATE outbox_deliveries SET state = 'sent', done_at = ?,"
+            " note = 'handed over before the sender was interrupted' WHERE id = ? AND state = 'handing'",
+            now,
+            delivery.id,
+        )
         return ""
 
     def finish(self, delivery: Delivery, token: str, outcome: Outcome, now: float) -> State:

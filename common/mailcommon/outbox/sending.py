@@ -14,7 +14,8 @@ from mailcommon.outbox.outbox import Outbox
 from mailcommon.outbox.values import Delivery, Outcome, Report, Result, State
 from mailcommon.store import Lease
 
-_BATCH = 100
+_BATCH = 20  # deliveries begun in one transaction
+_RENEW = 60.0  # seconds after which the lease is renewed between two of them
 
 
 class Carrier(abc.ABC):
@@ -63,12 +64,17 @@ def send_due(
     last = 0
     try:
         while batch := outbox.due(began, _BATCH, last):
+            last = batch[-1].id
+            renewed = clock()
+            tokens = outbox.begin_all(batch, lease, renewed)
             for delivery in batch:
-                last = delivery.id
                 report = outbox.report(delivery.report_id)
                 if report is None:
                     continue
-                state = _send(outbox, lease, carriers, clock, delivery, report)
+                if not 0 <= clock() - renewed < _RENEW:
+                    lease.renew()
+                    renewed = clock()
+                state = _send(outbox, carriers, clock, delivery, report, tokens[delivery.id])
                 sent.count(state)
                 tell(delivery, report, state)
     finally:
@@ -79,13 +85,12 @@ def send_due(
 
 def _send(
     outbox: Outbox,
-    lease: Lease,
     carriers: Mapping[str, Carrier],
     clock: Callable[[], float],
     delivery: Delivery,
     report: Report,
+    token: str,
 ) -> State:
-    token = outbox.begin(delivery, lease, clock())
     if not token:
         return State.SENT
     carrier = carriers.get(delivery.destination.partition(":")[0].lower())

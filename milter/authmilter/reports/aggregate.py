@@ -25,7 +25,7 @@ from mailcommon.dns.resolver import Resolver
 from mailcommon.outbox import Outbox, Report
 from mailcommon.store import Lease, Transaction
 
-_AHEAD = 30  # policies whose look-ups are begun together
+_AHEAD = 30  # policies whose look-ups are begun together, and whose reports are made in one transaction
 _PATIENCE = 2  # days that a destination may fail to be looked up
 
 
@@ -65,8 +65,8 @@ class Maker:
             found = self._policies(batch)
             for published in found:
                 destinations.start(self._resolver, published.domain, published.rua, self._settings.max_destinations)
-            for each, published in zip(batch, found, strict=True):
-                self._make(each, published, lease, made)
+            self._make_batch(list(zip(batch, found, strict=True)), lease, made)
+            for _ in batch:
                 tell()
         return made
 
@@ -84,25 +84,35 @@ class Maker:
     def _destinations(self, published: PublishedFacts) -> Destinations:
         return destinations.verify(self._resolver, published.domain, published.rua, self._settings.max_destinations)
 
-    def _make(self, what: Pending, published: PublishedFacts, lease: Lease, made: Made) -> None:
+    def _make_batch(self, batch: list[tuple[Pending, PublishedFacts]], lease: Lease, made: Made) -> None:
         now = self._clock()
-        found = self._destinations(published)
-        if len(made.notes) < _MAX_NOTES:
-            made.notes += [f"{published.domain}: {note}" for note in (*found.refused, *found.unknown)]
-        if found.unknown and now < (what.day + 1 + _PATIENCE) * DAY:
-            made.postponed += 1
+        ready = []
+        for what, published in batch:
+            found = self._destinations(published)
+            if len(made.notes) < _MAX_NOTES:
+                made.notes += [f"{published.domain}: {note}" for note in (*found.refused, *found.unknown)]
+            if found.unknown and now < (what.day + 1 + _PATIENCE) * DAY:
+                made.postponed += 1
+            else:
+                ready.append((what, published, found.uris))
+        if not ready:
             return
         with self._store.write() as tx:
             lease.confirm(tx)
-            resting = self._outbox.resting(tx, found.uris, now)
-            if set(found.uris) <= resting:
-                made.unwanted += 1  # RFC 9990 §4: unverified destinations MUST be ignored
-            else:
-                report = self._report(tx, what, published)
-                if self._outbox.add(tx, report, found.uris, now):
-                    made.reports += 1
-                    made.messages += report.count
-            ledger.forget(tx, what)
+            for what, published, uris in ready:
+                self._make(tx, what, published, uris, made, now)
+
+    def _make(
+        self, tx: Transaction, what: Pending, published: PublishedFacts, uris: tuple[str, ...], made: Made, now: float
+    ) -> None:
+        if set(uris) <= self._outbox.resting(tx, uris, now):
+            made.unwanted += 1  # RFC 9990 §4: unverified destinations MUST be ignored
+        else:
+            report = self._report(tx, what, published)
+            if self._outbox.add(tx, report, uris, now):
+                made.reports += 1
+                made.messages += report.count
+        ledger.forget(tx, what)
 
     def _report(self, tx: Transaction, what: Pending, published: PublishedFacts) -> Report:
         settings = self._settings
