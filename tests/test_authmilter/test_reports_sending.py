@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import os
+import pty
 import re
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +31,7 @@ from authmilter.reports.settings import Reports
 from mailcommon.outbox import Outbox, State
 from mailcommon.store import Store, StoreFault, held
 from tests.support.daemon_process import toml
+from tests.support.milter_daemon import program
 from tests.support.report_rows import ACCEPT, dmarc, message, tags
 from tests.support.smtp_receiver import Receiver, content, receiving
 from tests.support.stores import Stores
@@ -401,3 +406,26 @@ def test_reports_about_reports_do_not_go_round(world: World) -> None:
     theirs = replace(message(dmarc(author_domain="us.example", policy_domain="us.example")), report=True)
     world.note(theirs)
     assert world.run().made.reports == 0
+
+
+def test_progress_on_a_terminal(world: World, config: Path) -> None:
+    """On a terminal there are bars, without one there is nothing but the summary."""
+    world.note(message(dmarc()), day=ledger.day_of(time.time()) - 1)
+    master, slave = pty.openpty()
+    try:
+        done = subprocess.run(
+            [program(), "report", "send", "--config", config], stdout=subprocess.PIPE, stderr=slave, check=True
+        )
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal whose other side is closed
+            while part := os.read(master, 65_536):
+                shown += part
+    finally:
+        os.close(master)
+    assert b"making reports" in shown
+    assert b"sending" in shown
+    assert b"1/1" in shown
+    assert b"made 1 reports" in done.stdout
+    again = subprocess.run([program(), "report", "send", "--config", config], capture_output=True, check=True)
+    assert again.stderr == b""
