@@ -8,7 +8,6 @@ from typing import BinaryIO
 import click
 
 from authmilter import settings as settings_file
-from authmilter.report_commands import report
 from authmilter.settings import Settings
 from mailcommon import command
 from mailcommon import log as logging_setup
@@ -21,7 +20,21 @@ def _settings(path: Path | None) -> Settings:
     return command.settings_of(PROGRAM, path, settings_file.DEFAULT_FILE, Settings)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """With those of `report`, whose libraries are loaded only when they are used: `serve` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "report"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "report":
+            from authmilter.report_commands import report
+
+            return report
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
     """Authenticate inbound mail for Postfix: SPF, DKIM, DMARC."""
@@ -80,6 +93,3 @@ def check(
         command.fail(PROGRAM, str(fault))
     else:
         click.echo(text)
-
-
-main.add_command(report)
