@@ -103,6 +103,7 @@ STAGES = {
         "socketmap",
         "sts",
         "cache",
+        "pace",
         "discovery",
         "policies",
         "refresh",
