@@ -46,11 +46,9 @@ async def find(resolver: AsyncResolver, host: str, allow_private: bool) -> Found
         v6.cancel()
         v4.cancel()
     found = Found(_allowed(answers[0], allow_private)[:_MOST], _allowed(answers[1], allow_private)[:_MOST])
-    return (
-        found
-        if found.all
-        else Found(reason=_reason(host, answers), unknown=any(answer.status.failed for answer in answers))
-    )
+    if found.all:
+        return found
+    return Found(reason=_reason(host, answers), unknown=any(answer.status.failed for answer in answers))
 
 
 def _allowed(answer: Answer[str], allow_private: bool) -> tuple[str, ...]:
