@@ -7,7 +7,7 @@ Security: left to itself aiohttp closes a TLS connection politely, and uvloop th
 whatever the other side sends: a host with a gigabyte to send would keep a connection and the CPU busy long after its
 answer was refused. Aborting the transport is not enough: that of asyncio does nothing after a second close(). What
 aiohttp reads without limit (interim answers, chunk extensions) ends with the octets that a connection may bring.
-Limits: from one connection four times the octets of the largest document, for the header and TLS.
+Limits: from one connection four times the octets of the largest document, and 64 KB in any case.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
 _FACTOR = 4
+_LEAST = 65_536  # octets; a header may have tens of kilobytes
 _NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 _attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("attempt")
@@ -39,7 +40,7 @@ class Attempt:
     def __init__(self, addresses: tuple[str, ...], octets: int) -> None:
         """`addresses`: IPv4 and IPv6 in text form, in the order in which they are tried. `octets`: of a document."""
         self.addresses = addresses
-        self.room = _FACTOR * octets
+        self.room = max(_FACTOR * octets, _LEAST)
         self.sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
