@@ -133,16 +133,40 @@ async def _attempt(attempt: Attempt) -> bytes | OSError:
         return fault
 
 
+class _Datagrams(asyncio.DatagramProtocol):
+    """Waits for the answer to `query`; the socket is connected, as in `exchange`."""
+
+    def __init__(self, query: Query, answer: asyncio.Future[bytes]) -> None:
+        self._query = query
+        self._answer = answer
+        self._strange = 0
+
+    def datagram_received(self, data: bytes, _address: Any) -> None:
+        if self._answer.done():
+            return
+        if self._query.matches(data):
+            self._answer.set_result(data)
+            return
+        self._strange += 1
+        if self._strange >= exchange.MAX_STRANGE:
+            self._answer.set_exception(exchange.too_strange())
+
+    def error_received(self, exc: Exception) -> None:
+        if not self._answer.done():
+            self._answer.set_exception(exc)
+
+
 async def _exchange_datagram(server: Nameserver, query: Query) -> bytes:
-    # Not create_datagram_endpoint: uvloop has a thread look the address up, which costs more than all the rest
     loop = asyncio.get_running_loop()
-    with exchange.send_datagram(server, query) as source:
-        source.setblocking(False)
-        for _ in range(exchange.MAX_STRANGE):
-            octets = await loop.sock_recv(source, exchange.DATAGRAM)
-            if query.matches(octets):
-                return octets
-    raise exchange.too_strange()
+    answer: asyncio.Future[bytes] = loop.create_future()
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: _Datagrams(query, answer), remote_addr=(server.host, server.port), family=server.family
+    )
+    try:
+        transport.sendto(query.octets)
+        return await answer
+    finally:
+        transport.abort()
 
 
 async def _exchange_stream(server: Nameserver, query: Query) -> bytes:
