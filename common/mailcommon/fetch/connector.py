@@ -15,9 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import errno
 import functools
-import os
 import socket
 import ssl
 from types import TracebackType
@@ -29,7 +27,6 @@ from aiohttp.client_proto import ResponseHandler
 
 _FACTOR = 4
 _LEAST = 65_536  # octets; a header may have tens of kilobytes
-_NO_LIMIT = aiohttp.ClientTimeout(total=None)
 
 _attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("attempt")
 
@@ -75,53 +72,6 @@ class Connector(aiohttp.TCPConnector):
         )
         self._factory = functools.partial(_Bounded, loop=self._loop)  # type: ignore[assignment]  # partial is invariant
 
-    async def _wrap_create_connection(
-        self, *args: Any, addr_infos: list[Any], req: Any, timeout: aiohttp.ClientTimeout, **kwargs: Any
-    ) -> tuple[asyncio.Transport, ResponseHandler]:
-        """As aiohttp's, but a single address is connected to here.
-
-        For loop.sock_connect(), which aiohttp uses, uvloop has a thread look the address up although it is one. With
-        several addresses aiohttp's race between the families is worth that.
-        """
-        if len(addr_infos) != 1:
-            return await super()._wrap_create_connection(
-                *args, addr_infos=addr_infos, req=req, timeout=timeout, **kwargs
-            )
-        client_error = kwargs.pop("client_error", aiohttp.ClientConnectorError)
-        made = _make_socket(addr_infos[0])
-        try:
-            async with asyncio.timeout(timeout.sock_connect):
-                try:
-                    await _connect(self._loop, made, addr_infos[0][4])
-                except OSError as fault:
-                    raise client_error(req.connection_key, fault) from fault
-                return await self._wrap_existing_connection(
-                    *args, req=req, timeout=_NO_LIMIT, client_error=client_error, sock=made, **kwargs
-                )
-        except BaseException:
-            made.close()
-            raise
-
-
-async def _connect(loop: asyncio.AbstractEventLoop, made: socket.socket, address: tuple[Any, ...]) -> None:
-    made.setblocking(False)
-    fault = made.connect_ex(address)
-    if fault == errno.EINPROGRESS:
-        ready = loop.create_future()
-        loop.add_writer(made, _settle, ready)
-        try:
-            await ready
-        finally:
-            loop.remove_writer(made)
-        fault = made.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if fault:
-        raise OSError(fault, os.strerror(fault))
-
-
-def _settle(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
 
 class _Bounded(ResponseHandler):
     """aiohttp's protocol, for as many octets as the document can need."""
@@ -129,9 +79,6 @@ class _Bounded(ResponseHandler):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(loop)
         self._room = _attempt.get().room
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport  # type: ignore[assignment]  # both loops have set TCP_NODELAY
 
     def data_received(self, data: bytes) -> None:
         self._room -= len(data)
