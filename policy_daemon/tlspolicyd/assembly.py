@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mailcommon.dns.async_resolver import AsyncDnsResolver
+from mailcommon.fetch.client import ClientSettings
 from mailcommon.privileges import StartError
 from tlspolicyd.cache.store import open_store
 from tlspolicyd.clocks import Clocks
@@ -24,7 +25,7 @@ from tlspolicyd.mx_watch import MxWatch
 from tlspolicyd.policies import Policies
 from tlspolicyd.refresh import Refresher
 from tlspolicyd.settings import Settings
-from tlspolicyd.sts.fetch import Fetcher, FetchSettings
+from tlspolicyd.sts.fetch import Fetcher
 from tlspolicyd.timing import Timing
 
 _CLAIM_SECONDS = 15.0  # beyond the time limit of a fetch
@@ -140,7 +141,7 @@ def make_tools(settings: Settings) -> tuple[AsyncDnsResolver, Fetcher]:
     resolver = AsyncDnsResolver(settings.dns.for_resolver())
     fetcher = Fetcher(
         resolver,
-        FetchSettings(
+        ClientSettings(
             ca_file=sts.ca_file,
             https_port=sts.https_port,
             timeout=sts.timeout,

@@ -3,10 +3,11 @@
 Nothing is decided here about what is cached: `Found` says what the world says, `policies` what follows from it.
 
 Diagnostics: nothing raises but cancellation.
-Limits: how many questions and fetches are under way at a time; refreshes have their own number, so that they never
-stand in the way of a first contact. A refresh of a domain that has not failed lately keeps its place for ten seconds at
-most; domains that failed have places of their own, so that hanging policy hosts, however many, keep nobody else's
-policy from being refreshed ahead of its end: 32 places of ten seconds are 276,000 a day, more than are kept.
+Limits: how many look-ups begin at a time (`pace`), how many questions and fetches are under way; refreshes have their
+own number, so that they never stand in the way of a first contact. A refresh of a domain that has not failed lately
+keeps its place for ten seconds at most; domains that failed have places of their own, so that hanging policy hosts,
+however many, keep nobody else's policy from being refreshed ahead of its end: 32 places of ten seconds are 276,000 a
+day, more than are kept.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from tlspolicyd.cache.keeper import Keeper
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.facts import Failure, Policy
 from tlspolicyd.lane import Lane
+from tlspolicyd.pace import Pace
 from tlspolicyd.sts.record import record_name, select
 from tlspolicyd.timing import Timing
 from tlspolicyd.tries import Tries
@@ -134,6 +136,7 @@ class Discovery:
         self._clocks = clocks
         self._hooks = hooks
         self._sleep = sleep
+        self._pace = Pace()
         self._questions = asyncio.Semaphore(limits.questions)
         self._fetches = asyncio.Semaphore(limits.fetches)
         self._refreshes = Lane(limits.refreshes, limits.refreshes_waiting)
@@ -146,6 +149,10 @@ class Discovery:
 
         `force`: without the pause after a failure, because a person wants it.
         """
+        async with self._pace.turn():
+            return await self._look(domain, held, anyway=anyway, force=force)
+
+    async def _look(self, domain: str, held: Entry | None, *, anyway: bool, force: bool) -> Found:
         async with self._questions:
             answer = await self.resolver.txt(record_name(domain))
         known = decode(held) if held is not None else None

@@ -22,8 +22,7 @@ from tlspolicyd.facts import DaneFact, Decision, Facts, Level, Mode, SiteLevel, 
 from tlspolicyd.mx_names import usable_patterns
 from tlspolicyd.query import POLICY, read_query
 from tlspolicyd.render import policy_line, render
-from tlspolicyd.sts.fetch import policy_host
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import FetchResult, policy_host
 from tlspolicyd.sts.policy import match_mx
 from tlspolicyd.sts.record import record_name, select
 

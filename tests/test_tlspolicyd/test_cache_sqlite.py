@@ -99,6 +99,7 @@ WRITER = """
 import asyncio, sys, time
 from tlspolicyd.cache.entry import make_entry
 from tlspolicyd.cache.sqlite import SqliteStore
+from tlspolicyd.cache.store import Row
 from tlspolicyd.facts import Mode, Policy
 
 async def main():
@@ -582,3 +583,28 @@ async def test_a_person_is_told_what_to_mend(path: str, mend: bool, hint: str, t
     with pytest.raises(StoreFault, match=hint.format(tmp_path)):
         await kept.read(A)
     await kept.close()
+
+
+@in_loop
+async def test_policies_fetched_one_after_another_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction each costs a tenth of what the fetch does."""
+    world = await world_of(tmp_path)
+    keeper, written = world.policies.keeper, []
+    write = keeper.store.write
+
+    async def counted(rows: Sequence[Row], now: float) -> None:
+        written.append(len(rows))
+        await write(rows, now)
+
+    monkeypatch.setattr(keeper.store, "write", counted)
+    running = asyncio.ensure_future(keeper.run())
+    for number in range(20):
+        world.publish(f"d{number}.example", "1")
+        await world.use(f"d{number}.example")
+    while sum(written) < 20:
+        await asyncio.sleep(0.005)
+    assert len(written) <= 3
+    running.cancel()
+    await world.policies.close()

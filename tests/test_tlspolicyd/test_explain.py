@@ -20,7 +20,7 @@ from tlspolicyd.explain_json import as_json, as_object
 from tlspolicyd.explain_text import as_text, printable
 from tlspolicyd.facts import DaneFact, Failure, Mode, Policy, SiteLevel, StsFact, Tlsa
 from tlspolicyd.lookup import Lookup
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import FetchResult
 
 NOW = 2000.0
 DIGEST = "ab" * 32

@@ -24,6 +24,7 @@ from tlspolicyd.cache.store import Row, Store, StoreFault
 from tlspolicyd.clocks import Clocks
 
 LOOK = 2.0  # seconds between two looks at what others have changed
+_GATHER = 0.2  # seconds that what is new waits for more of it: a transaction costs as much as fetching a policy
 _BATCH = 500  # rows in one transaction
 _PURGE = 3600.0  # seconds; also how long an expired policy is kept, in case the clock is wrong
 _AGAIN = (2.0, 60.0)  # seconds between tries of a store that is away: the first and the longest
@@ -140,6 +141,7 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._wake.wait()
+                    await asyncio.sleep(_GATHER)
             self._wake.clear()
             try:
                 await self.sync()
