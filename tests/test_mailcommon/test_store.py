@@ -236,6 +236,13 @@ def test_not_a_database_and_no_folder(tmp_path: Path) -> None:
     assert "the folder must be there" in fault_of(open_sqlite(tmp_path / "no" / "s"))
 
 
+def test_a_new_file_is_not_for_everybody(tmp_path: Path) -> None:
+    store = open_sqlite(tmp_path / "s")
+    names(store)
+    assert all(not path.stat().st_mode & 0o027 for path in tmp_path.iterdir())
+    store.close()
+
+
 def test_moved_away_and_made_anew(tmp_path: Path) -> None:
     store = open_sqlite(tmp_path / "s")
     with store.write() as tx:

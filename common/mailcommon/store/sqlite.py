@@ -7,6 +7,7 @@ power cut. Limits: `seconds` of waiting for the lock of another process.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 import time
@@ -61,9 +62,12 @@ class SqliteStore(Store):
 
     def _connection(self) -> sqlite3.Connection:
         if self._link is None:
-            mode = "rwc" if self._create else "rw"
+            if self._create:
+                # who got mail from whom is nobody else's business; what is wrong with the place SQLite says itself
+                with contextlib.suppress(OSError):
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
             link = sqlite3.connect(
-                f"{self._path.as_uri()}?mode={mode}",
+                f"{self._path.as_uri()}?mode=rw",
                 uri=True,
                 timeout=self._seconds,
                 isolation_level=None,
