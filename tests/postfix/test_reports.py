@@ -179,6 +179,7 @@ def test_from_a_message_to_a_report_in_a_mailbox(host: Gated) -> None:
     assert [(each["source"]["ip_address"], each["count"]) for each in report["records"]] == [("192.0.2.40", 1)]
 
 
+@pytest.mark.timeout(400)  # hundreds of senders
 def test_killed_at_each_step_and_delivered_once(host: Gated) -> None:
     """kill -9 at each step of sending; the next run makes good, and exactly one report arrives."""
     steps = 0

@@ -1,7 +1,8 @@
 """A sender of reports that is killed at a step of its work: a forked process that sends itself SIGKILL.
 
-A step is the call of a function of the sender, the outbox, the store or smtplib, or the return from one: between any
-two of them something has been written, sent or committed, or not.
+A step is the call of a function that changes something outside of the process, or the return from one: a statement or
+the end of a transaction in the store, a command or an answer of SMTP. What the process does in between only it knows,
+so that nothing is left out.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-_FILES = ("/mailcommon/outbox/", "/mailcommon/store/", "/authmilter/reports/aggregate", "/authmilter/reports/ledger")
-_SMTP = {"connect", "ehlo", "mail", "rcpt", "data", "send", "getreply", "quit", "rset"}
+_STEPS = {
+    "/smtplib.py": {"connect", "ehlo", "mail", "rcpt", "data", "send", "getreply", "quit"},
+    "/store/sqlite.py": {"_transaction", "run", "many"},
+    "/outbox/sending.py": {"_send", "send_due"},
+}
 
 
 def _is_step(frame: FrameType) -> bool:
     code = frame.f_code
-    if code.co_filename.endswith("/smtplib.py"):
-        return code.co_name in _SMTP
-    if code.co_name.startswith("<") or code.co_name in {"clean", "identity", "_text"}:
-        return False
-    return any(part in code.co_filename for part in _FILES)
+    return any(code.co_filename.endswith(file) and code.co_name in names for file, names in _STEPS.items())
 
 
 def run_and_die(work: Callable[[], object], step: int) -> bool:
