@@ -131,6 +131,7 @@ def _count(path: Path, messages: int, domains: int, now: float) -> tuple[float, 
             collector.step()
     collector.step()
     cost = (time.process_time() - began) / messages
+    ledger.absorb(store)
     with store.read() as tx:
         ((rows, total),) = tx.all("SELECT count(*), sum(count) FROM dmarc_rows")
     assert total == messages, f"{total} of {messages} messages are in the store"

@@ -151,6 +151,7 @@ def list_reports(config: Path | None, limit: int) -> None:
     console = _console()
     store = _store(settings)
     try:
+        ledger.absorb(store)
         console.print(show.collected_table(ledger.totals(store)))
         console.print(show.reports_table(sending.outbox_of(settings.reports, store).reports(limit=limit)))
     except StoreFault as fault:

@@ -47,6 +47,7 @@ def key(number: int = 0, day: int = 20_000) -> Key:
 
 
 def contents(store: Store, today: int = 30_000) -> Counter[tuple[int, str, RowFacts]]:
+    ledger.absorb(store)
     found: Counter[tuple[int, str, RowFacts]] = Counter()
     for what in ledger.pending(store, today):
         with store.read() as tx:
@@ -72,6 +73,24 @@ def test_a_batch_counts_once(store: Store) -> None:
     assert total(store) == 2
 
 
+def test_a_batch_counts_once_even_if_it_was_absorbed_in_between(store: Store) -> None:
+    for _ in range(3):
+        ledger.write(store, "a", {key(1): 2}, NOON)
+        assert total(store) == 2
+    ledger.tidy(store, NOON + 10, 14)
+    ledger.write(store, "a", {key(1): 2}, NOON)
+    assert total(store) == 2
+
+
+def test_many_batches_are_absorbed_in_several_steps(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "_ABSORBED_ROWS", 10)
+    for number in range(30):
+        ledger.write(store, str(number), {key(number): 1, key(number + 1): 2}, NOON)
+    assert total(store) == 90
+    with store.read() as tx:
+        assert tx.one("SELECT count(*) FROM dmarc_batches WHERE content IS NOT NULL") == (0,)
+
+
 def test_what_is_kept_comes_back_as_it_was(store: Store) -> None:
     hard = message(
         dmarc(DmarcResult.FAIL, published=tags(testing=True, rua=("mailto:a@b.example", "mailto:ü@c.example"))),
@@ -79,6 +98,7 @@ def test_what_is_kept_comes_back_as_it_was(store: Store) -> None:
     )
     ((published, row),) = observations(hard, REJECTED)
     ledger.write(store, "a", {Key(20_000, published, row): 1}, NOON)
+    ledger.absorb(store)
     (what,) = ledger.pending(store, 20_001)
     with store.read() as tx:
         assert ledger.published(tx, what.policy) == published
@@ -88,6 +108,7 @@ def test_what_is_kept_comes_back_as_it_was(store: Store) -> None:
 def test_days_policies_and_what_is_over(store: Store) -> None:
     other = key(1)._replace(published=key(1).published._replace(p="none"))
     ledger.write(store, "a", {key(1): 1, other: 1, key(1, day=20_001): 1, key(1, day=20_002): 1}, NOON)
+    ledger.absorb(store)
     assert [what.day for what in ledger.pending(store, 20_002)] == [20_000, 20_000, 20_001]
     first = ledger.pending(store, 20_001)[0]
     with store.write() as tx:
@@ -102,6 +123,7 @@ def test_days_policies_and_what_is_over(store: Store) -> None:
 
 def test_old_rows_go_and_those_of_a_wrong_clock_are_todays(store: Store) -> None:
     ledger.write(store, "a", {key(1, day=19_000): 4, key(1): 1, key(1, day=25_000): 2, key(1, day=26_000): 3}, NOON)
+    ledger.absorb(store)
     assert ledger.tidy(store, NOON, 14) == 4
     assert contents(store) == {(20_000, "shop.example", key(1).row): 6}
     (what,) = ledger.pending(store, 20_001)
@@ -124,6 +146,7 @@ def test_hosts_that_write_the_same_rows_at_once(stores: Stores) -> None:
         try:
             for number in range(10):
                 ledger.write(store, f"{seed}.{number}", dict.fromkeys(shuffled, 1), NOON)
+                ledger.absorb(store)
         except Exception as fault:  # noqa: BLE001 - shown below
             faults.append(fault)
 
@@ -198,9 +221,9 @@ def test_a_locked_store_delays_nothing_and_is_caught_up_with(
     finally:
         other.execute("ROLLBACK")
         other.close()
-    wait_until(lambda: total(reader) == 4001, "all rows in the store")
     wait_until(lambda: "the store is back" in caplog.text, "the end of the complaint")
     assert caplog.text.count("another process has held its lock") == 1
+    wait_until(lambda: total(reader) == 4001, "all rows in the store")
     reader.close()
 
 
@@ -303,7 +326,7 @@ def test_day_of() -> None:
 def test_a_published_policy_is_known_by_all_of_it() -> None:
     plain = key().published
     assert isinstance(plain, PublishedFacts)
-    packed = {ledger._packed(each)[0] for each in (plain, plain._replace(rua=("mailto:x@y.example",)))}
+    packed = {ledger._packed_policy(each)[0] for each in (plain, plain._replace(rua=("mailto:x@y.example",)))}
     assert len(packed) == 2
 
 
@@ -312,6 +335,7 @@ def test_a_published_policy_is_known_by_all_of_it() -> None:
 def test_whatever_was_observed_can_be_kept(store: Store, made: tuple[MessageFacts, Verdict]) -> None:
     counts = {Key(20_000, *each): 1 for each in observations(*made)}
     ledger.write(store, secrets.token_hex(8), counts, NOON)
+    ledger.absorb(store)
     for what in ledger.pending(store, 20_001):
         with store.write() as tx:
             ledger.forget(tx, what)

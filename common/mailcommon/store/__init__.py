@@ -13,7 +13,7 @@ A `Schema` has a name and its versions, oldest first; each version is a tuple of
 before it. Several schemas may live in one store. The first transaction brings the store up to date.
 
 SQL is what both understand: `?` for values, `ON CONFLICT`, `RETURNING`. In schemas write INTEGER (64 bits), REAL, TEXT,
-BLOB, and `IDENTITY` for a number that the store chooses and that is the primary key.
+BLOB, and `IDENTITY` for a number that the store chooses and that is the primary key; `WITHOUT ROWID` is SQLite's alone.
 
 Opening does no I/O; the first transaction connects, and one after a failure connects anew. A `Store` belongs to one
 process (open it after a fork); its threads may share it, and take turns.

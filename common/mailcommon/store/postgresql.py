@@ -78,7 +78,7 @@ class PostgresStore(Store):
         return self._link
 
     def _statement(self, text: str) -> str:
-        return _TYPE_WORD.sub(lambda match: _TYPES[match[0]], text)
+        return _TYPE_WORD.sub(lambda match: _TYPES[match[0]], text.replace("WITHOUT ROWID", ""))
 
     def _lock_schema(self, tx: Transaction) -> None:
         tx.all("SELECT pg_advisory_xact_lock(?)", _SCHEMA_LOCK)

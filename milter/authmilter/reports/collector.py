@@ -25,7 +25,7 @@ from authmilter.verdict import Verdict
 from mailcommon.names import is_subdomain
 from mailcommon.store import Store, StoreFault
 
-INTERVAL = 0.5  # seconds between two writes
+INTERVAL = 0.8  # seconds between two writes: what a crash can lose is at most a second old
 MAX_ROWS = 20_000
 MAX_BYTES = 32 * 1024 * 1024
 MAX_FAILURES = 200  # different ones between two writes, each with its header

@@ -1,15 +1,19 @@
 """Rows in the store until they are reported: a number of messages for each day, policy and set of facts.
 
-Several workers and hosts add to the same rows. A batch has a name of its own and counts once, however often it is
-written: when a server goes away in the middle of a commit nobody knows what became of it.
+Workers only append: a batch is one row, so that counting costs them next to nothing. `absorb` adds the batches up, when
+reports are made or looked at. A batch has a name of its own and counts once, however often it is written: when a server
+goes away in the middle of a commit nobody knows what became of it.
 
 Days are UTC days since 1970, so that neither time zones nor leap days matter. Diagnostics: `StoreFault`.
+Limits: `absorb` holds some 20,000 rows in memory.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -17,7 +21,9 @@ from authmilter.reports.observation import PublishedFacts, RowFacts, Signature, 
 from mailcommon.store import Schema, Store, Transaction
 
 DAY = 86_400
-_BATCHES_KEPT = 2 * DAY  # seconds; a batch is tried again within minutes
+_NAMES_KEPT = 3600.0  # seconds that the name of a batch is known; one that failed is tried again within seconds
+_ABSORBED_ROWS = 20_000  # of one transaction
+_ABSORBED_BATCHES = 500
 
 SCHEMA = Schema(
     "dmarc",
@@ -31,8 +37,16 @@ SCHEMA = Schema(
                 facts TEXT NOT NULL,
                 count INTEGER NOT NULL,
                 PRIMARY KEY (day, policy, facts_key)
+            ) WITHOUT ROWID""",
+            """CREATE TABLE dmarc_batches (
+                id IDENTITY,
+                name TEXT UNIQUE NOT NULL,
+                at REAL NOT NULL,
+                size INTEGER NOT NULL,          -- rows
+                absorbed INTEGER NOT NULL,      -- 1: the rows are in dmarc_rows
+                content BLOB
             )""",
-            "CREATE TABLE dmarc_batches (name TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL)",
+            "CREATE INDEX dmarc_batches_new ON dmarc_batches (id) WHERE absorbed = 0",
         ),
     ),
 )
@@ -59,32 +73,75 @@ def day_of(now: float) -> int:
 
 
 def write(store: Store, name: str, counts: Mapping[Key, int], now: float) -> None:
-    """Add one batch; nothing happens if one of that name is there already."""
-    policies: dict[PublishedFacts, tuple[bytes, str]] = {}
-    rows = []
-    for (day, published, row), count in counts.items():
-        if published not in policies:
-            policies[published] = _packed(published)
-        key, text = _packed(row)
-        rows.append((day, policies[published][0], key, text, count))
-    # always in one order: sessions that lock the same rows in different orders would wait for each other
-    rows.sort()
+    """Append one batch; nothing happens if one of that name is there already."""
+    rows = [(day, *_packed_policy(published), _encode(row), count) for (day, published, row), count in counts.items()]
+    policies = {policy: facts for _, policy, facts, _, _ in rows}
+    content = [list(policies.items()), [(day, policy, row, count) for day, policy, _, row, count in rows]]
     with store.write() as tx:
-        if not tx.run("INSERT INTO dmarc_batches (name, at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, now):
-            return
+        tx.run(
+            "INSERT INTO dmarc_batches (name, at, size, absorbed, content) VALUES (?, ?, ?, 0, ?)"
+            " ON CONFLICT (name) DO NOTHING",
+            name,
+            now,
+            len(rows),
+            zlib.compress(_encode(content).encode(), 1),
+        )
+
+
+def absorb(store: Store) -> None:
+    """Add up all batches that there are."""
+    while _absorb_some(store):
+        pass
+
+
+def _absorb_some(store: Store) -> bool:
+    policies: dict[bytes, str] = {}
+    counts: dict[tuple[int, bytes, bytes, str], int] = {}
+    with store.write() as tx:
+        for batch in _claim(tx):
+            _add(batch, policies, counts)
+        if not counts:
+            return False
+        # always in one order: sessions that lock the same rows in different orders would wait for each other
         tx.many(
             "INSERT INTO dmarc_policies (policy, facts) VALUES (?, ?) ON CONFLICT (policy) DO NOTHING",
-            sorted(policies.values()),
+            sorted(policies.items()),
         )
         tx.many(
             "INSERT INTO dmarc_rows (day, policy, facts_key, facts, count) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (day, policy, facts_key) DO UPDATE SET count = dmarc_rows.count + excluded.count",
-            rows,
+            sorted((*key, count) for key, count in counts.items()),
         )
+    return True
+
+
+def _claim(tx: Transaction) -> Iterator[bytes]:
+    """Batches that are ours from now on, emptied; whoever asks at the same moment gets others or none."""
+    found = tx.all(
+        "SELECT id, size FROM dmarc_batches WHERE absorbed = 0 ORDER BY id LIMIT ?",
+        _ABSORBED_BATCHES,
+    )
+    rows = 0
+    for batch, size in found:
+        taken = tx.all("UPDATE dmarc_batches SET absorbed = 1 WHERE id = ? AND absorbed = 0 RETURNING content", batch)
+        if taken:
+            tx.run("UPDATE dmarc_batches SET content = NULL WHERE id = ?", batch)
+            yield bytes(taken[0][0])
+        rows += int(size)
+        if rows >= _ABSORBED_ROWS:
+            return
+
+
+def _add(batch: bytes, policies: dict[bytes, str], counts: dict[tuple[int, bytes, bytes, str], int]) -> None:
+    of_policy, rows = json.loads(zlib.decompress(batch))
+    policies.update((bytes.fromhex(policy), facts) for policy, facts in of_policy)
+    for day, policy, row, count in rows:
+        key = (day, bytes.fromhex(policy), _digest(row), row)
+        counts[key] = counts.get(key, 0) + count
 
 
 def pending(store: Store, today: int) -> list[Pending]:
-    """What is to be reported: everything of days that are over, the oldest first."""
+    """What is to be reported of what has been absorbed: everything of days that are over, the oldest first."""
     with store.read() as tx:
         found = tx.all("SELECT DISTINCT day, policy FROM dmarc_rows WHERE day < ? ORDER BY day, policy", today)
     return [Pending(int(day), bytes(policy)) for day, policy in found]
@@ -130,7 +187,11 @@ def tidy(store: Store, now: float, keep_days: int) -> int:
         tx.run("DELETE FROM dmarc_rows WHERE day > ?", today + 1)
         lost = tx.one("SELECT coalesce(sum(count), 0) FROM dmarc_rows WHERE day < ?", today - keep_days)
         tx.run("DELETE FROM dmarc_rows WHERE day < ?", today - keep_days)
-        tx.run("DELETE FROM dmarc_batches WHERE at < ? OR at > ?", now - _BATCHES_KEPT, now + _BATCHES_KEPT)
+        tx.run(
+            "DELETE FROM dmarc_batches WHERE absorbed = 1 AND NOT at BETWEEN ? AND ?",
+            now - _NAMES_KEPT,
+            now + _NAMES_KEPT,
+        )
         tx.run(
             "DELETE FROM dmarc_policies WHERE NOT EXISTS"
             " (SELECT 1 FROM dmarc_rows r WHERE r.policy = dmarc_policies.policy)"
@@ -139,7 +200,7 @@ def tidy(store: Store, now: float, keep_days: int) -> int:
 
 
 def totals(store: Store) -> Iterable[tuple[int, PublishedFacts, int, int]]:
-    """What is kept: day, policy, rows, messages."""
+    """What has been absorbed: day, policy, rows, messages."""
     with store.read() as tx:
         found = tx.all(
             "SELECT day, policy, count(*), sum(count) FROM dmarc_rows GROUP BY day, policy ORDER BY day, policy"
@@ -149,9 +210,18 @@ def totals(store: Store) -> Iterable[tuple[int, PublishedFacts, int, int]]:
         ]
 
 
-def _packed(facts: PublishedFacts | RowFacts) -> tuple[bytes, str]:
-    text = json.dumps(facts, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.blake2b(text.encode(), digest_size=12).digest(), text
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+
+
+@functools.lru_cache(maxsize=2048)
+def _packed_policy(published: PublishedFacts) -> tuple[str, str]:
+    """The key in hexadecimal digits, and the text."""
+    text = _encode(published)
+    return _digest(text).hex(), text
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=12).digest()
 
 
 def _unpacked(text: str) -> RowFacts:

@@ -82,6 +82,7 @@ def run(settings: Reports, store: Store, resolver: Resolver, clock: Callable[[],
         if lease is None:
             done.busy = lease_holder(store, LEASE) or "another process"
             return done
+        ledger.absorb(store)
         done.lost = ledger.tidy(store, clock(), settings.keep_days)
         maker = aggregate.Maker(settings, outbox, resolver, clock)
         due = maker.due()
@@ -110,6 +111,7 @@ def _composer(settings: Reports) -> Callable[[Report, str], EmailMessage]:
 def preview(
     settings: Reports, store: Store, resolver: Resolver, clock: Callable[[], float]
 ) -> Iterable[tuple[Report, Destinations]]:
-    """Each report that a run would make now, and where it would go; nothing is changed and nothing is sent."""
+    """Each report that a run would make now, and where it would go; none is made and nothing is sent."""
+    ledger.absorb(store)
     maker = aggregate.Maker(settings, outbox_of(settings, store), resolver, clock)
     return (maker.preview(what) for what in maker.due())
