@@ -83,6 +83,7 @@ STAGES = {
         "dmarc",
         "iprev",
         "headers",
+        "sign",
         "reply",
         "verdict",
         "knowledge",
