@@ -40,6 +40,7 @@ class Request:
     mail_from: str
     dns: Path | None = None  # replay from
     record_dns: Path | None = None  # record to
+    auth_user: str = ""
 
 
 def run(settings: Settings, request: Request, message: bytes, *, as_json: bool) -> str:
@@ -55,7 +56,8 @@ def run(settings: Settings, request: Request, message: bytes, *, as_json: bool) 
     if sender.startswith("<") and sender.endswith(">"):
         sender = sender[1:-1]
     ip = str(getattr(address, "ipv4_mapped", None) or address)
-    outcome = authenticate(settings, Client(ip, request.client_name, request.helo), sender, message, resolver, now)
+    client = Client(ip, request.client_name, request.helo, auth_user=request.auth_user)
+    outcome = authenticate(settings, client, sender, message, resolver, now)
     if request.record_dns and isinstance(resolver, RecordingResolver):
         try:
             request.record_dns.write_text(dump(resolver.records, now), encoding="utf-8")
@@ -141,6 +143,10 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "rule": outcome.verdict.rule,
         "reason": outcome.verdict.reason,
         "reply": str(actions.reply) if actions.reply else None,
+        "signed": [
+            {"domain": one.domain, "selector": one.selector, "algorithm": one.algorithm} for one in outcome.made.signed
+        ],
+        "unsigned": outcome.made.unsigned or None,
         "results": {
             "spf": mfrom and _spf(mfrom),
             "spf_helo": helo and _spf(helo),
@@ -203,6 +209,8 @@ def as_text(outcome: Outcome) -> str:
     lines = [f"{name}: {value}" for name, value in actions.headers_add]
     lines += [f"removed: {name} ({occurrence})" for name, occurrence in actions.headers_remove]
     lines.append(f"decision: {actions.decision} (rule {verdict.rule}: {printable(verdict.reason)})")
+    if outcome.made.unsigned:
+        lines.append(printable(outcome.made.unsigned))
     if verdict.would_be:
         lines.append(f"without dry_run: {verdict.would_be}")
     if actions.reply:

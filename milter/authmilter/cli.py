@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,9 +48,18 @@ def serve(config: Path | None) -> None:
 @config_option
 def show_config(config: Path | None) -> None:
     """Check the settings and print what is in force."""
+    from authmilter.sign.key import KeyFileError, Reader
+    from authmilter.sign.keyring import read_keys
     from mailcommon.settings_text import as_toml
 
-    click.echo(as_toml(_settings(config)), nl=False)
+    settings = _settings(config)
+    with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
+        if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
+            try:
+                read_keys(settings.signing(), settings.user).require()
+            except KeyFileError as fault:
+                command.fail(PROGRAM, f"[sign] {fault}")
+    click.echo(as_toml(settings), nl=False)
 
 
 @main.command()
@@ -57,6 +68,7 @@ def show_config(config: Path | None) -> None:
 @click.option("--client-name", default="", help="The client's name as the MTA verified it.")
 @click.option("--helo", required=True, help="HELO or EHLO name.")
 @click.option("--mail-from", required=True, help="Envelope sender; <> or an empty text is the null sender.")
+@click.option("--auth-user", default="", help="Login name of an authenticated user: shows what would be signed.")
 @click.option("--rcpt-to", multiple=True, help="Envelope recipient; it plays no part in the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--dns", type=click.Path(path_type=Path), help="Take every DNS answer from this recording; no network.")
@@ -68,6 +80,7 @@ def check(
     client_name: str,
     helo: str,
     mail_from: str,
+    auth_user: str,
     rcpt_to: tuple[str, ...],  # noqa: ARG001 - part of the stable command line
     as_json: bool,
     dns: Path | None,
@@ -79,7 +92,7 @@ def check(
 
     settings = _settings(config)
     try:
-        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns)
+        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns, auth_user)
         text = checking.run(settings, request, message.read(), as_json=as_json)
     except checking.CheckError as fault:
         command.fail(PROGRAM, str(fault))

@@ -134,6 +134,15 @@ class DkimFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """One signature that we made."""
+
+    domain: str  # d=
+    selector: str  # s=
+    algorithm: str  # a=
+
+
+@dataclass(frozen=True, slots=True)
 class ArcSet:
     """One set of a chain, as it stands in the message (RFC 8617 §4.1)."""
 
@@ -159,6 +168,7 @@ class Author:
 
     domains: tuple[str, ...]  # distinct, A-labels, lower case, in order of appearance
     problem: str = ""  # "" or why the From cannot be used as it stands
+    addresses: tuple[str, ...] = ()  # distinct: local part unquoted, domain in A-labels; empty if there is a problem
 
 
 @dataclass(frozen=True, slots=True)

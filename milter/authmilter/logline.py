@@ -24,6 +24,8 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         dmarc=",".join(f"{fact.author_domain}:{fact.result}" for fact in facts.dmarc),
         policy=verdict.policy if verdict.author_domain else "",
         override=verdict.override,
+        signed=",".join(f"{one.domain}:{one.selector}" for one in outcome.made.signed),
+        unsigned=outcome.made.unsigned,
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,
         ms=f"{outcome.ms:.1f}",

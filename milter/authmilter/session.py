@@ -32,6 +32,7 @@ from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Transaction
 from authmilter.verdict import Decision
+from mailcommon.log import safe_value
 
 # libmilter drops a connection over a packet of more than 65,535 octets, and Postfix sends each header field, of up to
 # header_size_limit (102,400), in one packet: such a message would be deferred until it bounces
@@ -160,6 +161,8 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         outcome = self._transaction.finish()
         answer = self._carry_out(outcome.actions)
         log.info(log_line(outcome, queue_id))
+        if outcome.made.missing_key:
+            log.warning("%s: %s", queue_id or "-", safe_value(outcome.made.unsigned))
         return answer
 
     def _carry_out(self, actions: Actions) -> int:

@@ -11,8 +11,10 @@ import socket as sockets
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
+from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
@@ -60,6 +62,31 @@ def _domain(value: str) -> str:
     return domain
 
 
+def _domain_or_empty(value: str) -> str:
+    return value and _domain(value)
+
+
+def _selector(value: str) -> str:
+    selector = to_alabel(value)
+    if selector is None:
+        raise ValueError(f"{value!r} is not a selector: letters, digits and hyphens, such as s2026")
+    return selector
+
+
+def _absolute(value: str) -> str:
+    if not Path(value).is_absolute():
+        raise ValueError(f"{value!r} is not the whole path of a file")
+    return value
+
+
+def _signed_field(value: str) -> str:
+    if not re.fullmatch(r"[!-9;-~]{1,76}", value):
+        raise ValueError(f"{value!r} is not the name of a header field")
+    if value.lower() in NEVER_SIGNED:
+        raise ValueError(f"{value} changes on the way and cannot be signed")
+    return value
+
+
 class Trust(Section):
     networks: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         default=("127.0.0.0/8", "::1/128"), strict=False
@@ -83,6 +110,48 @@ class Dkim(Section):
     accept_partial_body: bool = False
     accept_added_fields: bool = False
     refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
+
+
+class SignKey(Section):
+    """One identity that signs."""
+
+    domain: Annotated[str, AfterValidator(_domain_or_empty)] = ""
+    selector: Annotated[str, AfterValidator(_selector)]
+    file: Annotated[str, AfterValidator(_absolute)]
+
+
+class Sign(Section):
+    headers: tuple[Annotated[str, AfterValidator(_signed_field)], ...] = Field(default=HEADERS, strict=False)
+    oversign: tuple[Annotated[str, AfterValidator(_signed_field)], ...] = Field(default=OVERSIGN, strict=False)
+    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
+        "relaxed/relaxed"
+    )
+    lifetime: Annotated[int, Field(ge=0, le=31_536_000)] = 0
+    authenticated: Literal["any", "sender", "login"] = "any"
+    on_missing_key: Literal["accept", "tempfail"] = "accept"
+    key_mode: OctalMode = "0640"
+    keys: dict[str, SignKey] = Field(default={})
+    table: dict[
+        Annotated[str, AfterValidator(normal_pattern)], Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    ] = Field(default={})
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Sign:
+        for pattern, names in self.table.items():
+            for name in names:
+                if name not in self.keys:
+                    raise ValueError(f"the table names {name!r} for {pattern}, but there is no [sign.keys.{name}]")
+        return self
+
+    @field_validator("keys")
+    @classmethod
+    def _one_file_for_each_name(cls, keys: dict[str, SignKey]) -> dict[str, SignKey]:
+        files: dict[tuple[str, str], str] = {}
+        for name, key in keys.items():
+            known = files.setdefault((key.domain, key.selector), key.file)
+            if key.domain and known != key.file:
+                raise ValueError(f"{name}: {key.selector}._domainkey.{key.domain} has another file already: {known}")
+        return keys
 
 
 class DomainRules(Section):
@@ -127,6 +196,7 @@ class Settings(Section):
     dkim: Dkim = Dkim()
     dmarc: Dmarc = Dmarc()
     results: Results = Results()
+    sign: Sign = Sign()
 
     def name(self) -> str:
         """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""
@@ -148,6 +218,23 @@ class Settings(Section):
                 name: {key: value for key, value in rules.model_dump().items() if value is not None}
                 for name, rules in dmarc.domains.items()
             },
+        )
+
+    def signing(self) -> SignSettings:
+        """What `sign.signer` reads."""
+        sign = self.sign
+        header, _, body = sign.canonicalization.partition("/")
+        return SignSettings(
+            identities={name: Identity(key.selector, key.file, key.domain) for name, key in sign.keys.items()},
+            table=sign.table,
+            headers=sign.headers,
+            oversign=sign.oversign,
+            relaxed_header=header == "relaxed",
+            relaxed_body=body == "relaxed",
+            lifetime=sign.lifetime,
+            authenticated=sign.authenticated,
+            tempfail_without_key=sign.on_missing_key == "tempfail",
+            key_mode=int(sign.key_mode, 8),
         )
 
 

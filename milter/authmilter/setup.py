@@ -11,6 +11,8 @@ from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
 from authmilter.settings import Settings
+from authmilter.sign.keyring import Keyring, read_keys
+from authmilter.sign.signer import Signer
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
@@ -30,14 +32,16 @@ class Setup:
     spf: SpfMemory
     check_helo: bool
     dkim: DkimSettings
+    signer: Signer
     deferrals: Deferrals
     accept_on_fault: bool = False
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes."""
+def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files."""
+    signing = settings.signing()
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
@@ -58,6 +62,7 @@ def make_setup(settings: Settings, resolver: Resolver | None = None) -> Setup:
             accept_added_fields=settings.dkim.accept_added_fields,
             refused_domains=frozenset(settings.dkim.refused_domains),
         ),
+        signer=Signer(signing, keys or read_keys(signing)),
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
     )

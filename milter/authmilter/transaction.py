@@ -8,9 +8,10 @@ Limits: 4 MB of header fields, 200 of them removed; the body is hashed as it com
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
-from authmilter.actions import Actions, forged_fields, plan
+from authmilter.actions import Actions, after, forged_fields, plan
 from authmilter.author import parse_author
 from authmilter.budget import Budget
 from authmilter.dkim.check import DkimCheck
@@ -31,6 +32,7 @@ from authmilter.iprev import check_iprev
 from authmilter.knowledge import knowledge_of
 from authmilter.reply import Reply
 from authmilter.setup import Setup
+from authmilter.sign.signer import NOTHING, Made, Signing
 from authmilter.verdict import Decision, Verdict, decide
 from mailcommon.names import reverse_name, to_alabel
 
@@ -48,6 +50,7 @@ class Outcome:
     verdict: Verdict
     actions: Actions
     ms: float  # from the end of the message to the answer
+    made: Made = NOTHING  # signatures of ours
 
 
 class Transaction:
@@ -67,6 +70,9 @@ class Transaction:
         self._header_bytes = 0
         self._author = Author(())
         self._dkim: DkimCheck | None = None
+        # mail that is not judged is ours to sign, but for what a relay of ours took from strangers
+        self._signs = setup.signer.active and not self._judged and not (self._keep_claims and not client.auth_user)
+        self._signing: Signing | None = None
         if self._judged:
             self._start_envelope()
 
@@ -82,18 +88,30 @@ class Transaction:
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as received; see `HeaderField` for the form of `value`."""
-        if not self._judged and name.lower().rstrip() not in CLAIMING_NAMES:
+        if not (self._judged or self._signs) and name.lower().rstrip() not in CLAIMING_NAMES:
             return
         self._header_bytes += len(name) + len(value) + FIELD_COST
         if self._header_bytes <= MAX_HEADER_BYTES:
             self._fields.append(HeaderField(name, value))
+        elif self._signs:
+            self._give_up_signing()
+
+    def _give_up_signing(self) -> None:
+        """A header of ours is too large: go on as if nothing were to be signed."""
+        self._signs = False
+        fields, self._fields, self._header_bytes = self._fields, [], 0
+        for field in fields:
+            self.header(*field)
 
     def end_of_headers(self) -> None:
         """All header fields have come: start every look-up that they name."""
-        if not self._judged or self._header_bytes > MAX_HEADER_BYTES:
+        if not (self._judged or self._signs) or self._header_bytes > MAX_HEADER_BYTES:
             return
         setup = self._setup
         self._author = parse_author([field.value for field in self._fields if field.name.lower() == b"from"])
+        if self._signs:
+            self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
+            return
         self._dkim = DkimCheck(self._fields, setup.dkim, setup.now(), prefer=self._author.domains)
         authors = self._author.domains[: setup.rules.max_author_domains]
         spf_domain = to_alabel((self._mail_from or self._client.helo).rpartition("@")[2]) or ""
@@ -106,6 +124,8 @@ class Transaction:
         """Some of the body, lines ending in CRLF, cut anywhere."""
         if self._dkim:
             self._dkim.body(chunk)
+        elif self._signing:
+            self._signing.body(chunk)
 
     def finish(self) -> Outcome:
         """The end of the message: wait for what was started, decide."""
@@ -114,7 +134,7 @@ class Transaction:
         self._resolver.begin()
         if self._header_bytes > MAX_HEADER_BYTES:
             return self._refused(began, "header-size", f"the header is larger than {MAX_HEADER_BYTES} bytes")
-        if self._judged and self._dkim is None:
+        if (self._judged and self._dkim is None) or (self._signs and self._signing is None):
             self.end_of_headers()  # nobody said that it ended: the message is judged all the same
         facts = self._facts()
         deferral = (self._mail_from, facts.author.domains)
@@ -127,7 +147,28 @@ class Transaction:
         actions = plan(facts, self._fields, verdict, setup.names, keep_claims=self._keep_claims)
         if self._judged and len(actions.headers_remove) > MAX_REMOVED:
             return self._refused(began, "forged-fields", f"more than {MAX_REMOVED} header fields claim to be ours")
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000)
+        made = NOTHING
+        if self._signing:
+            made = self._signing.finish(after(self._fields, actions), setup.now())
+            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer(deferral):
+                return self._without_key(made, facts, began)
+            # trace fields: above all that they sign
+            actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
+        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made)
+
+    def _may_defer(self, deferral: Hashable) -> bool:
+        """Whether this mail has been deferred for less than `max_deferral`; notes that it is now."""
+        setup = self._setup
+        if setup.deferrals.age(deferral) >= setup.rules.max_deferral:
+            return False
+        setup.deferrals.note(deferral)
+        return True
+
+    def _without_key(self, made: Made, facts: MessageFacts, began: float) -> Outcome:
+        verdict = Verdict(Decision.TEMPFAIL, "no-key", made.unsigned)
+        reply = Reply("451", "4.3.5", "This message cannot be signed now; try again later")
+        actions = Actions(Decision.TEMPFAIL, reply=reply)
+        return Outcome(facts, verdict, actions, (self._setup.monotonic() - began) * 1000, replace(made, fields=()))
 
     def forged(self) -> tuple[tuple[str, int], ...]:
         """The fields to remove from the message whatever else is found; for a message that cannot be finished."""
