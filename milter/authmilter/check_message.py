@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from authmilter.facts import Client, DkimFact, DmarcFact, IprevFact, SpfFact
+from authmilter.facts import ArcFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
@@ -152,7 +152,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "spf_helo": helo and _spf(helo),
             "dkim": [_dkim(fact) for fact in facts.dkim],
             "dmarc": _dmarc(deciding, facts.dmarc, facts.author.problem),
-            "arc": None,
+            "arc": facts.arc and _arc(facts.arc),
             "iprev": facts.iprev and _iprev(facts.iprev),
             "bimi": None,
         },
@@ -179,6 +179,18 @@ def _dkim(fact: DkimFact) -> dict[str, Any]:
         "algorithm": fact.algorithm,
         "key_bits": fact.key_bits,
         "testing": fact.testing,
+        "reason": fact.reason,
+    }
+
+
+def _arc(fact: ArcFact) -> dict[str, Any]:
+    return {
+        "result": str(fact.result),
+        "sets": [
+            {"instance": one.instance, "domain": one.domain, "selector": one.selector, "results": one.claims}
+            for one in fact.sets
+        ],
+        "oldest_pass": fact.oldest_pass,
         "reason": fact.reason,
     }
 

@@ -112,6 +112,12 @@ class Dkim(Section):
     refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
 
 
+class Arc(Section):
+    enabled: bool = True
+    max_sets: Annotated[int, Field(ge=1, le=50)] = 50
+    max_keys: Annotated[int, Field(ge=1, le=100)] = 20
+
+
 class SignKey(Section):
     """One identity that signs."""
 
@@ -194,6 +200,7 @@ class Settings(Section):
     trust: Trust = Trust()
     spf: Spf = Spf()
     dkim: Dkim = Dkim()
+    arc: Arc = Arc()
     dmarc: Dmarc = Dmarc()
     results: Results = Results()
     sign: Sign = Sign()

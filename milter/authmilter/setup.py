@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authmilter.actions import Names
+from authmilter.arc.settings import ArcSettings
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
@@ -32,6 +33,7 @@ class Setup:
     spf: SpfMemory
     check_helo: bool
     dkim: DkimSettings
+    arc: ArcSettings | None  # None: chains are not looked at
     signer: Signer
     deferrals: Deferrals
     accept_on_fault: bool = False
@@ -62,6 +64,7 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
             accept_added_fields=settings.dkim.accept_added_fields,
             refused_domains=frozenset(settings.dkim.refused_domains),
         ),
+        arc=ArcSettings(settings.arc.max_sets, settings.arc.max_keys) if settings.arc.enabled else None,
         signer=Signer(signing, keys or read_keys(signing)),
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",

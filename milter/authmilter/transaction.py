@@ -12,9 +12,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, after, forged_fields, plan
+from authmilter.arc.check import ArcCheck
 from authmilter.author import parse_author
 from authmilter.budget import Budget
+from authmilter.dkim.bodies import Bodies
 from authmilter.dkim.check import DkimCheck
+from authmilter.dkim.header_hash import Header
 from authmilter.dmarc.evaluate import evaluate, names_to_start
 from authmilter.facts import (
     Author,
@@ -69,7 +72,9 @@ class Transaction:
         self._fields: list[HeaderField] = []
         self._header_bytes = 0
         self._author = Author(())
+        self._bodies = Bodies()
         self._dkim: DkimCheck | None = None
+        self._arc: ArcCheck | None = None
         # mail that is not judged is ours to sign, but for what a relay of ours took from strangers
         self._signs = setup.signer.active and not self._judged and not (self._keep_claims and not client.auth_user)
         self._signing: Signing | None = None
@@ -112,10 +117,15 @@ class Transaction:
         if self._signs:
             self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
             return
-        self._dkim = DkimCheck(self._fields, setup.dkim, setup.now(), prefer=self._author.domains)
+        header, now = Header(self._fields), setup.now()
+        self._dkim = DkimCheck(
+            self._fields, setup.dkim, now, prefer=self._author.domains, header=header, bodies=self._bodies
+        )
+        if setup.arc:
+            self._arc = ArcCheck(header, self._bodies, setup.arc, setup.dkim, now)
         authors = self._author.domains[: setup.rules.max_author_domains]
         spf_domain = to_alabel((self._mail_from or self._client.helo).rpartition("@")[2]) or ""
-        for name in self._dkim.key_names:
+        for name in (*self._dkim.key_names, *(self._arc.key_names if self._arc else ())):
             setup.resolver.start("TXT", name)
         for name in names_to_start(authors, spf_domain, self._dkim.domains):
             setup.resolver.start("TXT", name)
@@ -123,7 +133,7 @@ class Transaction:
     def body(self, chunk: bytes) -> None:
         """Some of the body, lines ending in CRLF, cut anywhere."""
         if self._dkim:
-            self._dkim.body(chunk)
+            self._bodies.update(chunk)
         elif self._signing:
             self._signing.body(chunk)
 
@@ -192,6 +202,7 @@ class Transaction:
             spf,
             dkim,
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
+            self._arc.finish(resolver) if self._arc else None,
             list_id=self._text(b"list-id"),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),
         )
