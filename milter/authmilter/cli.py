@@ -25,7 +25,7 @@ def _settings(path: Path | None) -> Settings:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
-    """Authenticate inbound mail for Postfix: SPF, DKIM, DMARC."""
+    """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC."""
 
 
 @main.command()
