@@ -28,6 +28,8 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         override=verdict.override,
         signed=",".join(f"{one.domain}:{one.selector}" for one in outcome.made.signed),
         unsigned=outcome.made.unsigned,
+        sealed=f"{outcome.sealed.instance}:{outcome.sealed.status}" if outcome.sealed.status else "",
+        unsealed=outcome.sealed.unsealed,
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,
         ms=f"{outcome.ms:.1f}",

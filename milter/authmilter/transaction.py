@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, after, forged_fields, plan
 from authmilter.arc.check import ArcCheck
+from authmilter.arc.sealer import NOTHING as NOT_SEALED
+from authmilter.arc.sealer import Sealed, Sealing
 from authmilter.author import parse_author
 from authmilter.budget import Budget
 from authmilter.dkim.bodies import Bodies
@@ -54,6 +56,7 @@ class Outcome:
     actions: Actions
     ms: float  # from the end of the message to the answer
     made: Made = NOTHING  # signatures of ours
+    sealed: Sealed = NOT_SEALED  # ARC set of ours
 
 
 class Transaction:
@@ -75,6 +78,9 @@ class Transaction:
         self._bodies = Bodies()
         self._dkim: DkimCheck | None = None
         self._arc: ArcCheck | None = None
+        sealer = setup.sealer
+        self._seals = sealer is not None and self._judged and not sealer.asks_recipients
+        self._sealing: Sealing | None = None
         # mail that is not judged is ours to sign, but for what a relay of ours took from strangers
         self._signs = setup.signer.active and not self._judged and not (self._keep_claims and not client.auth_user)
         self._signing: Signing | None = None
@@ -90,6 +96,11 @@ class Transaction:
                 resolver.start("TXT", name)
         if not self._client.name:
             resolver.start("PTR", reverse_name(self._client.ip))
+
+    def recipient(self, address: str) -> None:
+        """One recipient that the MTA has taken, without angle brackets; of use only if `Sealer.asks_recipients`."""
+        sealer = self._setup.sealer
+        self._seals = self._seals or (sealer is not None and self._judged and sealer.covers(address))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as received; see `HeaderField` for the form of `value`."""
@@ -123,6 +134,8 @@ class Transaction:
         )
         if setup.arc:
             self._arc = ArcCheck(header, self._bodies, setup.arc, setup.dkim, now)
+            if self._seals and setup.sealer:
+                self._sealing = setup.sealer.begin(self._arc, self._bodies)
         authors = self._author.domains[: setup.rules.max_author_domains]
         spf_domain = to_alabel((self._mail_from or self._client.helo).rpartition("@")[2]) or ""
         for name in (*self._dkim.key_names, *(self._arc.key_names if self._arc else ())):
@@ -164,7 +177,17 @@ class Transaction:
                 return self._without_key(made, facts, began)
             # trace fields: above all that they sign
             actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made)
+        sealed = self._seal(facts, actions)
+        # RFC 8617 §5.1 step 1: after everything else
+        actions = replace(actions, headers_add=(*sealed.fields, *actions.headers_add)) if sealed.fields else actions
+        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made, sealed)
+
+    def _seal(self, facts: MessageFacts, actions: Actions) -> Sealed:
+        if self._sealing is None or facts.arc is None or actions.reply:
+            return NOT_SEALED
+        # RFC 8617 §4.1.1: all results of this host
+        claims = dict(actions.headers_add)["Authentication-Results"]
+        return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
 
     def _may_defer(self, deferral: Hashable) -> bool:
         """Whether this mail has been deferred for less than `max_deferral`; notes that it is now."""

@@ -66,6 +66,14 @@ class ArcCheck:
         """What stands in the header, for whoever adds to it."""
         return self._chain
 
+    def signed_fields(self) -> list[bytes]:
+        """The fields of the sets, canonical, in the order in which the next seal signs them (RFC 8617 §5.1.1)."""
+        return [
+            self._header.canonical(place, relaxed=True)
+            for link in self._chain.links
+            for place in (link.results_place, link.message_place, link.seal_place)
+        ]
+
     def _problem(self) -> str:
         """What spoils the chain without any key: the newest message signature or a seal that cannot be verified."""
         newest = self._chain.links[-1]

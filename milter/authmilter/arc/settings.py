@@ -1,7 +1,8 @@
-"""What ARC validation may be told: its limits. What DKIM is told holds for ARC's signatures too."""
+"""What ARC validation and sealing may be told. What DKIM is told holds for ARC's signatures too."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -14,3 +15,14 @@ class ArcSettings:
 
     max_keys: int = 20
     """A chain that needs more different keys fails: each costs look-ups at somebody's name servers (RFC 8617 §9.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SealSettings:
+    """Who seals, and for whom."""
+
+    domain: str  # d= in A-labels
+    selector: str
+    file: str  # path of the private key
+    recipients: Mapping[str, tuple[str, ...]]
+    """Patterns as in `sign.table`: mail for one of these is sealed. What they are mapped to means nothing."""
