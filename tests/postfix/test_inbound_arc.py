@@ -54,7 +54,9 @@ def test_a_sealed_message(gate: Gate) -> None:
     passage = sent(gate, through_list())
     assert passage.properties("arc") == {"smtp.remote-ip": LISTS.ip, "header.oldest-pass": "0"}
     assert (passage.results["arc"], peer(passage)) == (["pass"], "pass")
-    assert "arc=pass (i=1 lists.example) smtp.remote-ip=198.51.100.8" in passage.top.replace("\n\t", " ")
+    assert "arc=pass (i=1 lists.example) header.oldest-pass=0 smtp.remote-ip=198.51.100.8;" in passage.top.replace(
+        "\n\t", " "
+    )
     assert passage.results["dmarc"] == ["fail"]  # evidence, and never more than that
     assert " arc=pass:lists.example " in passage.line
     assert [name for name, _ in passage.fields[2:5]] == [

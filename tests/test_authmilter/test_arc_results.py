@@ -44,7 +44,7 @@ SETS = (ArcSet(1, "one.example", "s", "x"), ArcSet(2, "two.example", "s"))
         (
             ArcFact(ArcResult.PASS, SETS, 2),
             "2001:db8::1",
-            'arc=pass (i=2 two.example, i=1 one.example) smtp.remote-ip="2001:db8::1" header.oldest-pass=2',
+            'arc=pass (i=2 two.example, i=1 one.example) header.oldest-pass=2 smtp.remote-ip="2001:db8::1"',
         ),
         (ArcFact(ArcResult.PASS, SETS[:1]), "", "arc=pass (i=1 one.example) header.oldest-pass=0"),
         (

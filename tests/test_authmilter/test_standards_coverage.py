@@ -263,7 +263,7 @@ COVERED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# the rules that others are known to have broken, of the parts on SPF, DKIM, DMARC, Authentication-Results, ARC and Postfix
+# the rules that others are known to have broken, of the parts on SPF, DKIM, DMARC, Authentication-Results, ARC, Postfix
 KNOWN_TROUBLE = {
     "SPF": (7, 9, 10, 13, 19, 21, 22, 41, 42, 44, 55),
     "DKIM": (8, 9, 12, 13, 27, 36, 41, 43, 46),

@@ -147,10 +147,12 @@ def _arc(fact: ArcFact, ip: str, utf8: bool) -> Entry:
 def _arc_words(result: ArcResult, chain: str, reason: str, ip: str, oldest_pass: int, utf8: bool) -> Entry:
     # RFC 8617 §5.2 wants every result written, "none" too: whoever seals the message takes smtp.remote-ip from here
     words = _entry("arc", result, chain, reason, utf8)
-    if ip:
-        words.append(f"smtp.remote-ip={escape.value(ip)}")  # RFC 8617 §6
     if result is ArcResult.PASS:
         words.append(f"header.oldest-pass={oldest_pass}")
+    if ip:
+        # RFC 8617 §6; last: an IPv6 address is quoted, and there are readers that lose a property which stands so
+        # before another one
+        words.append(f"smtp.remote-ip={escape.value(ip)}")
     return tuple(words)
 
 
