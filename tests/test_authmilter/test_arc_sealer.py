@@ -207,11 +207,7 @@ def test_no_set_above_fifty(host: Host) -> None:
     assert (outcome.sealed.instance, host.validate(message).result) == (50, ArcResult.PASS)
     for full in (message, seal(message, "other.example", "s", OTHER), b"ARC-Seal: i=1; x\r\n" * 200 + PLAIN):
         _, outcome = host.pass_on(full)
-        assert (outcome.sealed.fields, outcome.sealed.unsealed) in (
-            ((), "there are 50 sets already"),
-            (outcome.sealed.fields, ""),
-        )
-        assert outcome.sealed.instance <= 50
+        assert outcome.sealed == Sealed(unsealed="there are 50 sets already")
 
 
 def test_a_chain_that_cannot_be_judged_now_is_left_to_the_next_host(host: Host) -> None:
