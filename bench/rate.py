@@ -130,3 +130,6 @@ def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str
     for name, rate in ratios.items():
         if rate:
             bench.tell(f"ours / {name}: {rates['ours'] / rate:.2f}")
+    if WITHOUT_ARC in figures:
+        # steadier than the rate where others use the machine too
+        bench.tell(f"CPU per message, {WITHOUT_ARC} / ours: {figures[WITHOUT_ARC].cpu / figures['ours'].cpu:.2f}")
