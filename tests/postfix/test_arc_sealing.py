@@ -81,7 +81,7 @@ def chain(
     tables = [keys.tables({"fwd": (name, "arc", "rsa")}, {}) for name in HOPS]
     dns = unbound_factory(ZONE + "".join(f'{name}. 300 IN TXT "{text}"\n' for name, text in keys.records.items()))
     postfixes: list[PrivatePostfix] = []
-    milters = []
+    milters: list[MilterDaemon] = []
     for place in (2, 1, 0):  # each has to know the port of the next one
         settings = {"smtp_tls_security_level": "none"}
         if postfixes:

@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authmilter.arc import chain as chains
 from authmilter.arc.check import ArcCheck
 from authmilter.arc.seal_hash import seal_digest
 from authmilter.arc.sealer import Sealed, Sealer
 from authmilter.arc.settings import ArcSettings, SealSettings
 from authmilter.check_message import as_object, authenticate
 from authmilter.cli import main
+from authmilter.dkim import taglist
 from authmilter.dkim.bodies import Bodies
 from authmilter.dkim.header_hash import Header, relaxed_field
 from authmilter.dkim.settings import DkimSettings
@@ -403,7 +403,7 @@ def test_the_suite(name: str, case: dict[str, Any], scenario: dict[str, Any]) ->
         assert check.chain.ended  # ours says: "the chain was broken before"
         return
     own = fields_of(case)
-    tags = chains.taglist.parse(own["AS"].value)
+    tags = taglist.parse(own["AS"].value)
     assert tags
     assert int(tags[b"i"]) == check.chain.highest + 1
     status = tags[b"cv"].decode()
