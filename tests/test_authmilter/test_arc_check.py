@@ -83,6 +83,21 @@ def test_fifty_sets_and_no_more() -> None:
     assert validate(chain(5), limits=ArcSettings(max_keys=5)).result is ArcResult.PASS
 
 
+def test_keys_are_not_tried_without_end() -> None:
+    """One name may have four keys, of which the last one fits."""
+    others = [dns_record(make_key(bits=1024, serial=n)) for n in (1, 2, 3)]
+    worst = sorted([dns_record(KEY), *others])
+    fitting = max(worst)  # they are tried in this order
+    key = next(k for k in (KEY, *(make_key(bits=1024, serial=n) for n in (1, 2, 3))) if dns_record(k) == fitting)
+    for count, result in ((25, ArcResult.PASS), (26, ArcResult.FAIL)):
+        message = PLAIN
+        for _ in range(count):
+            message = seal(message, "one.example", "s", key)
+        fact = validate(message, {"s._domainkey.one.example": worst})
+        assert fact.result is result
+        assert fact.reason in ("", "ARC-Seal 1: more than 100 keys would have to be tried")
+
+
 def test_a_chain_that_says_that_it_was_broken() -> None:
     """ARC-2: fail, and no key is asked for."""
     zone = TxtTable(ZONE)

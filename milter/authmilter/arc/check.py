@@ -13,8 +13,9 @@ Where the standard speaks to sealers only, a validator does not judge them: an A
 ARC-Authentication-Results or older signatures, which RFC 8617 §4.1.2 forbids and early sealers did. It may not cover
 ARC-Seal, and it has to cover From, as RFC 6376 §5.4 says: else it vouches for nothing that matters.
 
-Limits: 50 sets of 64 KB a field, `max_keys` names of keys, 4 keys tried per signature, 10 message signatures below the
-newest one. An older message signature with l= counts as failed, so that it costs no hash of its own.
+Limits: 50 sets of 64 KB a field, `max_keys` names of keys, 4 keys tried per signature and 100 for all seals together,
+10 message signatures below the newest one. An older message signature with l= counts as failed, so that it costs no
+hash of its own.
 Security: header and body are hostile. Nothing raises.
 """
 
@@ -33,6 +34,7 @@ from authmilter.dkim.signature import Defect, Signature
 from authmilter.facts import ArcFact, ArcResult, ArcSet, DkimFact, DkimResult
 from mailcommon.dns.resolver import Resolver
 
+MAX_TRIES = 100  # of keys on seals: a name may have several keys, each as slow to verify with as the settings allow
 MAX_OLDER = 10  # message signatures below the newest one that are verified for oldest-pass
 
 
@@ -49,6 +51,7 @@ class ArcCheck:
         self._now = now
         self._chain = chains.read(header, settings.max_sets)
         self._older: list[Link] = []  # newest first
+        self._tries_left = MAX_TRIES
         self._fact: ArcFact | None = None
         self.key_names: tuple[str, ...] = ()
         """Names of the TXT records that `finish` will ask for."""
@@ -150,10 +153,13 @@ class ArcCheck:
         for key in verify.usable_keys(records) if records else ():
             if problem := verify.unsuitable(seal, key, self._dkim_settings):
                 reason = problem.reason
-            elif key.verify(seal.signature, digest):
+                continue
+            if not self._tries_left:
+                return f"more than {MAX_TRIES} keys would have to be tried"
+            self._tries_left -= 1
+            if key.verify(seal.signature, digest):
                 return ""
-            else:
-                reason = "the signature does not fit the sets"
+            reason = "the signature does not fit the sets"
         return reason
 
     def _oldest_pass(self, resolver: Resolver) -> int:

@@ -139,7 +139,8 @@ def _dkim(fact: DkimFact, b: str, utf8: bool) -> Entry:
 
 
 def _arc(fact: ArcFact, ip: str, utf8: bool) -> Entry:
-    chain = ", ".join(f"i={one.instance} {one.domain}" for one in reversed(fact.sets))
+    passed = fact.sets if fact.result is ArcResult.PASS else ()
+    chain = ", ".join(f"i={one.instance} {one.domain}" for one in reversed(passed))
     return _arc_words(fact.result, chain, fact.reason, ip, fact.oldest_pass, utf8)
 
 
