@@ -36,7 +36,7 @@ from authmilter.facts import (
 from authmilter.headers import escape
 from authmilter.headers.claims import claims
 from authmilter.headers.results_field import render_results
-from tests.support.results_reader import parse_results
+from authmilter.headers.results_reader import parse_results
 
 FEATURES = authres.all_features()
 
