@@ -20,6 +20,7 @@ from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
 from authmilter.transaction import Outcome, Transaction
+from authmilter.verdict import Verdict
 from mailcommon.dns.recorded import RecordingResolver, ReplayResolver, dump, load
 from mailcommon.dns.resolver import DnsResolver, Resolver
 
@@ -152,6 +153,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "would_be": str(outcome.verdict.would_be) if outcome.verdict.would_be else None,
         "rule": outcome.verdict.rule,
         "reason": outcome.verdict.reason,
+        "override": _override(outcome.verdict),
         "reply": str(actions.reply) if actions.reply else None,
         "signed": [
             {"domain": one.domain, "selector": one.selector, "algorithm": one.algorithm} for one in outcome.made.signed
@@ -169,6 +171,11 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "bimi": None,
         },
     }
+
+
+def _override(verdict: Verdict) -> dict[str, str] | None:
+    """Why the domain's policy was not applied, as reports will say it."""
+    return {"type": verdict.override, "comment": verdict.override_comment} if verdict.override else None
 
 
 def _spf(fact: SpfFact) -> dict[str, Any]:
@@ -243,6 +250,8 @@ def as_text(outcome: Outcome) -> str:
         lines.append(f"not sealed: {printable(outcome.sealed.unsealed)}")
     if verdict.would_be:
         lines.append(f"without dry_run: {verdict.would_be}")
+    if verdict.override:
+        lines.append(f"policy {verdict.policy} not applied: {verdict.override} ({printable(verdict.override_comment)})")
     if actions.reply:
         lines.append(f"reply: {actions.reply}")
     return "\n".join(lines)

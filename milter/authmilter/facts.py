@@ -102,6 +102,14 @@ class IprevFact:
 
 
 @dataclass(frozen=True, slots=True)
+class HeloFact:
+    """Whether the HELO name leads to the client's address."""
+
+    result: IprevResult
+    name: str  # in A-labels
+
+
+@dataclass(frozen=True, slots=True)
 class SpfFact:
     """One check_host() (RFC 7208 §4) for one identity."""
 
@@ -217,4 +225,6 @@ class MessageFacts:
     arc: ArcFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
+    list_post: str = ""  # content of List-Post
+    helo: HeloFact | None = None  # None: not asked, because no setting trusts the name
     notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"

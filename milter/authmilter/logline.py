@@ -26,6 +26,7 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         dmarc=",".join(f"{fact.author_domain}:{fact.result}" for fact in facts.dmarc),
         policy=verdict.policy if verdict.author_domain else "",
         override=verdict.override,
+        override_comment=verdict.override_comment if verdict.override_comment != verdict.reason else "",
         signed=",".join(f"{one.domain}:{one.selector}" for one in outcome.made.signed),
         unsigned=outcome.made.unsigned,
         sealed=f"{outcome.sealed.instance}:{outcome.sealed.status}" if outcome.sealed.status else "",

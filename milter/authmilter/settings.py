@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from authmilter.arc.settings import SealSettings
+from authmilter.knowledge.forwarders import DKIM, HELO, is_network
 from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
 from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
@@ -49,10 +50,21 @@ def _network(value: str) -> str:
 
 
 def _forwarder(value: str) -> str:
-    if re.search(r"[/:]|^[\d.]+$", value):
+    kind, colon, rest = value.partition(":")
+    if colon and not re.fullmatch("[0-9A-Fa-f]{0,4}", kind):  # what an IPv6 network begins with
+        if f"{kind}:" not in (HELO, DKIM):
+            raise ValueError(f'{value!r}: unknown kind {kind!r}, there are "{HELO}" and "{DKIM}"')
+        return f"{kind}:{_host(rest)}"
+    if is_network(value):
         return _network(value)
     if to_alabel(value) is None or "." not in value:
         raise ValueError(f"{value!r} is neither a network nor a domain")
+    return value
+
+
+def _host(value: str) -> str:
+    if to_alabel(value) is None or "." not in value:
+        raise ValueError(f"{value!r} is not a domain")
     return value
 
 
@@ -93,6 +105,7 @@ class Trust(Section):
         default=("127.0.0.0/8", "::1/128"), strict=False
     )
     forwarders: tuple[Annotated[str, AfterValidator(_forwarder)], ...] = Field(default=(), strict=False)
+    arc_sealers: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(default=(), strict=False)
     keep_results_from: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), strict=False)
 
 

@@ -11,7 +11,7 @@ from authmilter.arc.sealer import Sealer
 from authmilter.arc.settings import ArcSettings
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
-from authmilter.knowledge import Forwarders, Networks
+from authmilter.knowledge import Forwarders, Networks, Sealers
 from authmilter.settings import Settings
 from authmilter.sign.keyring import Keyring, read_keys
 from authmilter.sign.signer import Signer
@@ -31,6 +31,7 @@ class Setup:
     trusted: Networks
     keep_results: Networks
     forwarders: Forwarders
+    sealers: Sealers
     spf: SpfMemory
     check_helo: bool
     dkim: DkimSettings
@@ -58,6 +59,7 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
         trusted=Networks(settings.trust.networks),
         keep_results=Networks(settings.trust.keep_results_from),
         forwarders=Forwarders(settings.trust.forwarders),
+        sealers=Sealers(settings.trust.arc_sealers),
         spf=SpfMemory(settings.name(), limits),
         check_helo=settings.spf.check_helo,
         dkim=DkimSettings(

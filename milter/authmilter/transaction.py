@@ -28,11 +28,13 @@ from authmilter.facts import (
     DmarcFact,
     DmarcResult,
     HeaderField,
+    HeloFact,
     IprevFact,
     MessageFacts,
     SpfFact,
 )
 from authmilter.headers.claims import CLAIMING_NAMES
+from authmilter.helo import confirm_helo, helo_rdtype
 from authmilter.iprev import check_iprev
 from authmilter.knowledge import knowledge_of
 from authmilter.reply import Reply
@@ -96,6 +98,8 @@ class Transaction:
                 resolver.start("TXT", name)
         if not self._client.name:
             resolver.start("PTR", reverse_name(self._client.ip))
+        if trusted := self._setup.forwarders.asks_for(self._client.helo):
+            resolver.start(helo_rdtype(self._client), trusted)
 
     def recipient(self, address: str) -> None:
         """One recipient that the MTA has taken, without angle brackets; of use only if `Sealer.asks_recipients`."""
@@ -161,7 +165,7 @@ class Transaction:
             self.end_of_headers()  # nobody said that it ended: the message is judged all the same
         facts = self._facts()
         deferral = (self._mail_from, facts.author.domains)
-        knowledge = knowledge_of(facts, setup.forwarders, setup.deferrals.age(deferral))
+        knowledge = knowledge_of(facts, setup.forwarders, setup.sealers, setup.deferrals.age(deferral))
         verdict = decide(facts, knowledge, setup.rules)
         if verdict.decision is Decision.TEMPFAIL:
             setup.deferrals.note(deferral)
@@ -227,6 +231,8 @@ class Transaction:
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
             self._arc.finish(resolver) if self._arc else None,
             list_id=self._text(b"list-id"),
+            list_post=self._text(b"list-post"),
+            helo=self._confirm_helo(),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),
         )
 
@@ -245,6 +251,10 @@ class Transaction:
         client = self._client
         check = self._setup.spf.check
         return tuple(check(scope, client.ip, self._mail_from, client.helo, self._resolver) for scope in scopes)
+
+    def _confirm_helo(self) -> HeloFact | None:
+        name = self._setup.forwarders.asks_for(self._client.helo) if self._client.ip else ""
+        return confirm_helo(self._client, name, self._resolver) if name else None
 
     def _text(self, name: bytes) -> str:
         for field in self._fields:
