@@ -232,6 +232,12 @@ class Settings(Section):
             raise ValueError(f"[arc] seal names {name!r}, but there is no [sign.keys.{name}] with a domain")
         return self
 
+    @model_validator(mode="after")
+    def _sealers_need_arc(self) -> Settings:
+        if self.trust.arc_sealers and not self.arc.enabled:
+            raise ValueError("[trust] arc_sealers are named, but [arc] enabled is false, so that no seal is looked at")
+        return self
+
     def name(self) -> str:
         """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""
         return self.authserv_id or sockets.gethostname()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.gate import Gate
+from tests.support.gate import Gate, Gates
 from tests.support.passage import Passage, pass_through
 from tests.support.senders import (
     ALUMNI,
@@ -19,34 +17,14 @@ from tests.support.senders import (
     MALLORY,
     NAMELESS,
     NEWS,
-    OPTIONS,
     PLAIN,
     SHOP,
     WRONG,
-    ZONE,
     Sender,
     mail,
 )
-from tests.support.unbound import PrivateUnbound
 
 pytestmark = [pytest.mark.postfix, pytest.mark.unbound]
-
-Gates = Callable[..., Gate]
-
-
-@pytest.fixture(scope="module")
-def gates(gate_factory: Callable[..., Gate], unbound_factory: Callable[..., PrivateUnbound]) -> Gates:
-    """Call it with settings: one gate for each set of them, all with one resolver."""
-    dns = unbound_factory(ZONE, options=OPTIONS)
-    known: dict[str, Gate] = {}
-
-    def gate(**settings: Any) -> Gate:
-        key = json.dumps(settings)
-        if key not in known:
-            known[key] = gate_factory(settings={"workers": 1, **settings}, dns=dns)
-        return known[key]
-
-    return gate
 
 
 def spoof(gate: Gate, victim: Sender, author: str = "", **options: Any) -> Passage:
