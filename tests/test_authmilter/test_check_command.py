@@ -122,6 +122,20 @@ def test_decisions(
     assert found["reply"].startswith(reply) if reply else found["reply"] is None
 
 
+def test_a_policy_that_is_not_applied_is_marked(dns: FakeDns, tmp_path: Path) -> None:
+    path = settings(tmp_path, dns.address, trust={"forwarders": ["a.example"]})
+    text = b"From: u@sub.q.example\n\nx\n"
+    found = as_json(authmilter("check", "--config", path, *WHO, "--json", "-", stdin=text))
+    assert found["override"] == {"type": "trusted_forwarder", "comment": "trusted forwarder mx.a.example"}
+    assert found["results"]["dmarc"]["policy"] == "reject"
+    assert "accept by forwarder) " in found["headers_add"][0][1].replace("\n\t", " ")
+    assert "policy.dmarc=reject" in found["headers_add"][0][1]
+    shown = authmilter("check", "--config", path, *WHO, "-", stdin=text).out
+    assert "\npolicy reject not applied: trusted_forwarder (trusted forwarder mx.a.example)\n" in shown
+    applied = as_json(authmilter("check", "--config", settings(tmp_path, dns.address), *WHO, "--json", "-", stdin=text))
+    assert applied["override"] is None
+
+
 def test_dry_run_says_what_would_have_been(dns: FakeDns, tmp_path: Path) -> None:
     path = settings(tmp_path, dns.address, dmarc={"dry_run": True})
     text = b"From: u@sub.q.example\n\nx\n"
