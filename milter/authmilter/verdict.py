@@ -12,7 +12,7 @@ this table, from the top, says what follows:
 | `author-domains` | too many Author Domains | | reject | |
 | `bad-from` | the From cannot be used | | `on_bad_from` | |
 | `arc` | fail, quarantine or reject | a trusted ARC sealer saw it pass | accept | local_policy |
-| `mailing-list` | fail, quarantine or reject | it came through a mailing list | `on_mailing_list` [2] | mailing_list |
+| `mailing-list` | fail, quarantine or reject | a mailing list sent it | `on_mailing_list` [2] | mailing_list [4] |
 | `unknown` | fail, quarantine or reject | cannot be told for the moment | hold or defer [3] | local_policy [4] |
 | `policy` | fail, reject | | `on_reject` | local_policy [4] |
 | `policy` | fail, quarantine | | `on_quarantine` | local_policy [4] |

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +14,9 @@ from tests.support.arc_sealer import seal
 from tests.support.dkim_signer import make_key
 from tests.support.gate import Gate, Gates
 from tests.support.indirect import arc_sealed, results_of, through_list, with_footer
-from tests.support.passage import Passage, pass_through
-from tests.support.senders import ALUMNI, BANK, BROKEN, LISTS, MALLORY, NEWS, PLAIN, SHOP, Sender, mail, signed
+from tests.support.passage import Passage, pass_through, read_results
+from tests.support.postfix import PrivatePostfix
+from tests.support.senders import ALUMNI, BANK, BROKEN, KEY, LISTS, MALLORY, NEWS, PLAIN, SHOP, Sender, mail, signed
 
 pytestmark = [pytest.mark.postfix, pytest.mark.unbound]
 
@@ -127,6 +132,74 @@ def test_a_forwarder_that_cannot_be_told_for_the_moment_is_not_refused(gates: Ga
     assert (deferred.fate, deferred.reply.code) == ("deferred", 451)
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory into which every user may look; pytest's own are closed to local(8), which acts as the recipient."""
+    with tempfile.TemporaryDirectory(prefix="gatepost-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+class Forward:
+    """A Postfix at alumni.example, whose user games has a .forward to wherever the gate delivers."""
+
+    USER = "games"  # an account that every Debian has
+
+    def __init__(self, start: Callable[..., PrivatePostfix], gate: Gate, directory: Path) -> None:
+        self._gate = gate
+        self._forward = directory / f"{self.USER}.forward"
+        self.postfix = start(
+            domains=(ALUMNI.domain,),
+            settings={
+                "myhostname": ALUMNI.host,
+                "virtual_mailbox_domains": "",
+                "mydestination": ALUMNI.domain,
+                "local_transport": "local",
+                "mailbox_transport": "error:the .forward was not found",
+                "forward_path": f"{directory}/$user.forward",
+                "default_transport": f"smtp:[127.0.0.1]:{gate.postfix.ports['smtp']}",
+            },
+            services=("local unix - n n - - local", "smtp unix - - n - - smtp"),
+        )
+
+    def send(self, message: bytes, **options: Any) -> tuple[str, str]:
+        """Send `message` to the user: where it is to end, and what the gate said, as Postfix logs it."""
+        rcpt = self._gate.postfix.new_rcpt()
+        self._forward.write_text(f"{rcpt}\n")
+        exchange = self.postfix.send(message, rcpts=[f"{self.USER}@{ALUMNI.domain}"], raw=True, **options)
+        assert exchange.accepted, exchange
+        found = self.postfix.log.wait(rf"to=<{re.escape(rcpt)}>, .* status=(\w+) \((.*)\)")
+        return rcpt, f"{found[1]} {found[2]}"
+
+
+def test_a_real_forward_keeps_the_signature(
+    gates: Gates, postfix_factory: Callable[..., PrivatePostfix], open_directory: Path
+) -> None:
+    gate = gates(trust={"networks": []})  # the forwarder is on loopback, as everything here
+    forward = Forward(postfix_factory, gate, open_directory)
+    rcpt, said = forward.send(genuine(), mail_from=BANK.address, **BANK.client())
+    assert said.startswith("sent "), said
+    (delivered,) = gate.postfix.wait_delivered(rcpt)
+    assert delivered.all("Delivered-To")[-1].strip() == f"{Forward.USER}@{ALUMNI.domain}"
+    results = read_results(delivered.all("Authentication-Results")[0])
+    assert [result for method, result, _ in results if method in ("dkim", "dmarc")] == ["pass", "pass"]
+
+
+def test_a_real_forward_of_unsigned_mail_needs_trust(
+    gates: Gates, postfix_factory: Callable[..., PrivatePostfix], open_directory: Path
+) -> None:
+    sent = {"message": mail(BANK.address), "mail_from": BANK.address, **BANK.client()}
+    refusing = gates(trust={"networks": []})
+    _, said = Forward(postfix_factory, refusing, open_directory).send(**sent)
+    assert said.startswith("bounced "), said
+    assert "550 5.7.26 DMARC: mail with a From address in bank.example" in said
+    trusting = gates(trust={"networks": [], "forwarders": ["127.0.0.1/32"]})
+    rcpt, said = Forward(postfix_factory, trusting, open_directory).send(**sent)
+    assert said.startswith("sent "), said
+    (delivered,) = trusting.postfix.wait_delivered(rcpt)
+    assert "accept by forwarder" in delivered.all("Authentication-Results")[0].replace("\n\t", " ")
+
+
 # ARC
 
 
@@ -203,6 +276,11 @@ def broken_sets() -> dict[str, bytes]:
         "the body of another message": sealed.replace(b"Hello", b"Pay me"),
         "another From": sealed.replace(b"From: someone@bank.example", b"From: boss@bank.example"),
         "other results": sealed.replace(b"i=1; mail.alumni.example;", b"i=1; mail.alumni.example; auth=pass;"),
+        "a second subject": b"Subject: Pay me\r\n" + sealed,
+        "text behind the part that is signed": seal(
+            mail(BANK.address), ALUMNI.domain, "s1", KEY, results=f"{ALUMNI.host}; {SAW_PASS}", length=5
+        )
+        + b"Pay me\r\n",
         "a set is missing": arc_sealed(sealed, ALUMNI, SAW_FAIL).replace(b"i=1;", b"i=3;"),
     }
 
