@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from authmilter.settings import DomainRules, Settings
+from authmilter.settings import DomainRules, Settings, SignKey
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "moving-from-opendmarc.md").read_text()
 
-# opendmarc.conf(5) 1.4.2, policyd-spf.conf(5) 3.0.4, openarc.conf(5)
+# opendmarc.conf(5) 1.4.2, policyd-spf.conf(5) 3.0.4, openarc.conf(5) and what else its sample file has
 PEERS = {
     "opendmarc.conf": """AuthservID AuthservIDWithJobID AutoRestart AutoRestartCount AutoRestartRate Background
         BaseDirectory ChangeRootDirectory CopyFailuresTo DomainWhitelist DomainWhitelistFile DomainWhitelistSize
@@ -27,10 +27,11 @@ PEERS = {
         skip_addresses Whitelist HELO_Whitelist Domain_Whitelist Domain_Whitelist_PTR SPF_Enhanced_Status_Codes
         Header_Type Hide_Receiver Authserv_Id Lookup_Time Whitelist_Lookup_Time Void_Limit Mock QueueID Reason_Message
         Per_User Socket PidFile UserID UMask InternalHosts MacroList""",
-    "openarc.conf": """AutoRestart AutoRestartCount AutoRestartRate Background Canonicalization ChangeRootDirectory
-        EnableCoredumps Include InternalHosts MilterDebug Mode OversignHeaders PeerList PermitAuthenticationOverrides
-        PidFile RequireSafeKeys SealHeaderChecks SignatureAlgorithm SignHeaders Socket Syslog SyslogFacility UMask
-        UserID""",
+    "openarc.conf": """AuthservID AutoRestart AutoRestartCount AutoRestartRate Background BaseDirectory Canonicalization
+        ChangeRootDirectory Domain EnableCoredumps FinalReceiver FixedTimestamp Include InternalHosts KeepTemporaryFiles
+        KeyFile MaximumHeaders MilterDebug Mode OversignHeaders PeerList PermitAuthenticationOverrides PidFile
+        RequireSafeKeys SealHeaderChecks Selector SignatureAlgorithm SignHeaders Socket SoftwareHeader Syslog
+        SyslogFacility TemporaryDirectory TestKeys UMask UserID""",
 }
 
 
@@ -54,11 +55,11 @@ def keys_of(model: type[BaseModel], table: str = "") -> set[str]:
 
 def test_every_setting_of_ours_exists() -> None:
     known = keys_of(Settings)
-    names = {name.rpartition(" ")[2] for name in known} | set(DomainRules.model_fields)
+    names = {name.rpartition(" ")[2] for name in known} | {*DomainRules.model_fields, *SignKey.model_fields}
     for section in TEXT.split("\n## ")[3:]:
         for cell in re.findall(r"^\| `.*?` \| (.*?) \| .*\|$", section, re.MULTILINE):
             for word in re.findall(r"`([^`]+)`", cell):
                 key = word.partition(" =")[0]
-                assert key in known or key in names or key.startswith("[dmarc.domains."), word
+                assert key in known or key in names or re.match(r"\[(dmarc\.domains|sign\.keys)\.", key), word
     for word in re.findall(r"`(\[\w+\] \w+)`", TEXT):
         assert word in known
