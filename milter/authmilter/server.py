@@ -99,7 +99,8 @@ class Server:
             self._keys = _keys_of(settings)
         except KeyFileError as fault:
             if path:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # a directory that this user may not change
+                    path.unlink()
             raise StartError(f"[sign] {fault}") from fault
 
     def _start_worker(self) -> None:
