@@ -49,17 +49,18 @@ def serve(config: Path | None) -> None:
 @config_option
 def show_config(config: Path | None) -> None:
     """Check the settings and print what is in force."""
-    from authmilter.sign.key import KeyFileError, Reader
-    from authmilter.sign.keyring import read_keys
+    from authmilter.setup import read_files
+    from authmilter.sign.key import Reader
+    from mailcommon.settings import SettingsError
     from mailcommon.settings_text import as_toml
 
     settings = _settings(config)
     with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
         if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
             try:
-                read_keys(settings.signing(), settings.user).require()
-            except KeyFileError as fault:
-                command.fail(PROGRAM, f"[sign] {fault}")
+                read_files(settings, settings.user)
+            except SettingsError as fault:
+                command.fail(PROGRAM, str(fault))
     click.echo(as_toml(settings), nl=False)
 
 

@@ -79,6 +79,10 @@ def _absolute(value: str) -> str:
     return value
 
 
+def _absolute_or_empty(value: str) -> str:
+    return value and _absolute(value)
+
+
 def _signed_field(value: str) -> str:
     if not re.fullmatch(r"[!-9;-~]{1,76}", value):
         raise ValueError(f"{value!r} is not the name of a header field")
@@ -110,6 +114,8 @@ class Dkim(Section):
     accept_partial_body: bool = False
     accept_added_fields: bool = False
     refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
+    check_weak_keys: bool = False
+    blocklist: Annotated[str, AfterValidator(_absolute_or_empty)] = ""
 
 
 class SignKey(Section):

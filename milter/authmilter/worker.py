@@ -42,6 +42,8 @@ class Current:
         for fault in self._keys.faults.values():
             log.warning("[sign] %s", safe_value(fault))
         new = make_setup(settings, keep, self._keys)
+        for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
+            log.warning("[dkim] %s", safe_value(fault))
         self._setup = replace(new, deferrals=old.deferrals) if old else new
         self._settings = settings
 
