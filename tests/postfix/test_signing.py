@@ -22,6 +22,7 @@ from tests.support.mailbox import Delivered
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.passage import RESULTS
 from tests.support.postfix import MILTER_SPEC, PrivatePostfix
+from tests.support.postfix_installation import HOST, Installation
 from tests.support.signing import Keys
 from tests.support.smtp_client import crlf
 from tests.support.unbound import PrivateUnbound
@@ -130,9 +131,13 @@ def make_hops(
     return make
 
 
-@pytest.fixture(scope="module", params=["relaxed/relaxed", "simple/simple"])
+@pytest.fixture(
+    scope="module", params=["relaxed/relaxed, this host", "simple/simple, this host", "relaxed/simple, debian 13"]
+)
 def hops(request: pytest.FixtureRequest, make_hops: MakeHops) -> TwoHops:
-    return make_hops(sign={"canonicalization": request.param})
+    canonicalization, _, where = request.param.partition(", ")
+    installation: Installation = HOST if where == "this host" else request.getfixturevalue("debian_13")
+    return make_hops(sign={"canonicalization": canonicalization}, installation=installation)
 
 
 # Whose mail is signed
