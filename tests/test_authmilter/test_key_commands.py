@@ -16,7 +16,7 @@ import pytest
 from authmilter import key_commands
 from authmilter.dkim import key as records
 from authmilter.sign import publish
-from authmilter.sign.key import load
+from authmilter.sign.key import PrivateKey, load
 from mailcommon.dns.answer import Answer, Status
 from tests.support.dkim_signer import dns_record, make_key, public_base64
 from tests.support.dkim_zone import TxtTable
@@ -96,6 +96,14 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         assert "is there already and is not overwritten" in done.stderr
     assert (tmp_path / "example.org.s1-ed25519.pem").read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_comes_in_between_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "example.org.s1.pem"
+    path.write_bytes(b"precious")
+    with pytest.raises(key_commands.KeyCommandError, match="is there already"):
+        key_commands._write(path, PrivateKey("rsa", 2048, RSA), "")
+    assert path.read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize(
@@ -241,8 +249,6 @@ def test_record_and_key_fit_whatever_wrote_the_record() -> None:
     for key in (RSA, make_key("ed25519")):
         kind = "rsa" if key is RSA else "ed25519"
         answer = Answer(Status.OK, (dns_record(key).encode(),))
-        from authmilter.sign.key import PrivateKey
-
         mine = PrivateKey(kind, 2048 if kind == "rsa" else 256, key)
         assert records.parse(publish.record_text(mine).encode()) == records.parse(answer.records[0])
         assert publish.judge(mine, answer)[0]

@@ -98,6 +98,15 @@ def test_who_signs(tables: dict[str, Any], author: str, expected: list[str]) -> 
     assert who(submit(by(author), tables)) == expected
 
 
+@pytest.mark.parametrize(
+    "author", ["alice@example.org\r\nFrom: b@example.org", "no address", "a@example.org b@x.example"]
+)
+def test_a_from_that_nobody_can_read_is_said(tables: dict[str, Any], author: str) -> None:
+    outcome = submit(by(author), tables)
+    assert re.search(r" unsigned=\"not signed: .*From|is no address|follows", log_line(outcome, "Q"))
+    assert outcome.verdict.decision == "accept"
+
+
 def test_sender_plays_no_part(tables: dict[str, Any]) -> None:
     message = b"Sender: alice@example.org\r\n" + by("a@example.com")
     assert who(submit(message, tables)) == []

@@ -78,6 +78,14 @@ def test_keys_are_read_as_the_daemons_user(folder: Path) -> None:
         daemon.log.wait("new settings taken", after=mark)
         for _ in range(6):
             wait_until(lambda: signed_by(daemon) == "s2", "the new key")
+        # a worker that is replaced has the new one from its parent
+        moved = (folder / "example.org.s2.pem").rename(folder / "away")
+        before = daemon.workers()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len(set(daemon.workers()) - set(before)) == len(before), "new workers")
+        assert [signed_by(daemon) for _ in range(6)] == ["s2"] * 6
+        moved.rename(folder / "example.org.s2.pem")
         secret = (folder / "example.org.s2.pem").read_text().splitlines()[1]
         assert secret not in daemon.log.text()
 
