@@ -18,6 +18,7 @@ from authmilter.facts import Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
+from authmilter.sign.keyring import read_keys
 from authmilter.transaction import Outcome, Transaction
 from mailcommon.dns.recorded import RecordingResolver, ReplayResolver, dump, load
 from mailcommon.dns.resolver import DnsResolver, Resolver
@@ -85,7 +86,7 @@ def authenticate(
     settings: Settings, client: Client, mail_from: str, message: bytes, resolver: Resolver, now: float
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
-    setup = replace(make_setup(settings, resolver), now=lambda: now)
+    setup = replace(make_setup(settings, resolver, read_keys(settings.signing(), settings.user)), now=lambda: now)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())
     header, body = split_message(message)
     for name, value in header:
