@@ -5,6 +5,7 @@ this table, from the top, says what follows:
 
 | rule | DMARC | other knowledge | decision | override |
 | --- | --- | --- | --- | --- |
+| `no-key` | not judged: own mail | its key for signing cannot be used | `on_missing_key` | |
 | `own` | not judged: own mail | | accept | |
 | `header-size` | not looked at: the header is too large | | reject | |
 | `forged-fields` | more than 200 fields pass for ours | | reject | |
