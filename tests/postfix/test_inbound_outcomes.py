@@ -72,7 +72,7 @@ def test_genuine_mail_is_delivered_with_results_on_top(gates: Gates) -> None:
     for word in (
         f"{passage.exchange.queue_id}:",
         "decision=accept rule=pass client=192.0.2.10",
-        "dkim=bank.example:pass dmarc=bank.example:pass",
+        "dkim=bank.example:pass arc=none dmarc=bank.example:pass",
         " ms=",
     ):
         assert word in passage.line
