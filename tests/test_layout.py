@@ -106,6 +106,7 @@ STAGES = {
         "socketmap",
         "sts",
         "cache",
+        "pace",
         "discovery",
         "policies",
         "refresh",
