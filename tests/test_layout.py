@@ -104,6 +104,7 @@ STAGES = {
         "socketmap",
         "sts",
         "cache",
+        "pace",
         "discovery",
         "policies",
         "refresh",
