@@ -50,6 +50,7 @@ class Peer:
     name: str
     command: Callable[[Place], Sequence[str | Path]]
     finds: tuple[str, ...]  # results that it must write for every message that has them
+    field: str = "Authentication-Results"  # in which it writes them
     after_dkim: bool = False  # is given the messages with an earlier filter's dkim= on top
 
 

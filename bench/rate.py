@@ -6,7 +6,7 @@ The milters take turns (A B C A B C), so that a slow moment of the machine does 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -73,11 +73,24 @@ def measure(bench: Bench, seconds: float, rounds: int) -> None:
     """Measure and print."""
     files = write_corpus(bench.directory, "mixed", corpus.mixed())
     bench.tell(f"Corpus: {files.corpus.describe()}")
-    place = bench.directory / "rate"
+    compare(bench, bench.peers, files, "rate", seconds, rounds, _tell_ratios)
+
+
+def compare(
+    bench: Bench,
+    milters: Sequence[peers.Peer],
+    files: CorpusFiles,
+    name: str,
+    seconds: float,
+    rounds: int,
+    tell_ratios: Callable[[Bench, dict[str, float]], None],
+) -> None:
+    """Let `milters` take turns on a corpus, print a table and what `tell_ratios` makes of their rates."""
+    place = bench.directory / name
     place.mkdir()
     with (
         nameservers.caching(files.corpus.zone) as (dns, addresses),
-        peers.started(bench.peers, place, addresses, bench.tell) as running,
+        peers.started(milters, place, addresses, bench.tell) as running,
     ):
         bench.tell("Warm-up, and whether each does its work:")
         # twice: what is cached per process is then known to each
@@ -95,6 +108,7 @@ def measure(bench: Bench, seconds: float, rounds: int) -> None:
             peaks = {one.peer.name: one.usage().peak for one in working}
             figures = {name: _median(taken) for name, taken in samples.items()}
             _print(bench, each, figures, peaks)
+            tell_ratios(bench, {name: row.rate for name, row in figures.items()})
 
 
 def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str, float]) -> None:
@@ -116,7 +130,9 @@ def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str
             f"{row.other_share:.0%}",
         )
     bench.console.print(table)
-    rates = {name: row.rate for name, row in figures.items()}
+
+
+def _tell_ratios(bench: Bench, rates: dict[str, float]) -> None:
     chain = 0.0
     if "opendkim" in rates and "opendmarc" in rates:
         chain = 1 / (1 / rates["opendkim"] + 1 / rates["opendmarc"])

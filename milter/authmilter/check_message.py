@@ -19,6 +19,7 @@ from authmilter.facts import ArcFact, Client, DkimFact, DmarcFact, IprevFact, Sp
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
+from authmilter.sign.keyring import read_keys
 from authmilter.transaction import Outcome, Transaction
 from mailcommon.dns.recorded import RecordingResolver, ReplayResolver, dump, load
 from mailcommon.dns.resolver import DnsResolver, Resolver
@@ -93,7 +94,7 @@ def authenticate(
     recipients: Iterable[str] = (),
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
-    setup = replace(make_setup(settings, resolver), now=lambda: now)
+    setup = replace(make_setup(settings, resolver, read_keys(settings.signing(), settings.user)), now=lambda: now)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())
     for recipient in recipients:
         transaction.recipient(recipient.strip().removeprefix("<").removesuffix(">"))

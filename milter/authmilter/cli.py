@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,18 +49,73 @@ def serve(config: Path | None) -> None:
 @config_option
 def show_config(config: Path | None) -> None:
     """Check the settings and print what is in force."""
-    from authmilter.sign.key import KeyFileError, Reader
-    from authmilter.sign.keyring import read_keys
+    from authmilter.setup import read_files
+    from authmilter.sign.key import Reader
+    from mailcommon.settings import SettingsError
     from mailcommon.settings_text import as_toml
 
     settings = _settings(config)
     with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
         if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
             try:
-                read_keys(settings.signing(), settings.user).require()
-            except KeyFileError as fault:
-                command.fail(PROGRAM, f"[sign] {fault}")
+                read_files(settings, settings.user)
+            except SettingsError as fault:
+                command.fail(PROGRAM, str(fault))
     click.echo(as_toml(settings), nl=False)
+
+
+@main.group()
+def key() -> None:
+    """Make signing keys, and compare them with what DNS publishes."""
+
+
+@key.command("new")
+@config_option
+@click.argument("domain")
+@click.argument("selector")
+@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519", "both"]), default="rsa", show_default=True)
+@click.option("--bits", type=click.Choice(["2048", "3072", "4096"]), default="2048", show_default=True, help="For RSA.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/gatepost/keys"),
+    show_default=True,
+    help="Where the files DOMAIN.SELECTOR.pem are made.",
+)
+def new_key(config: Path | None, domain: str, selector: str, kind: str, bits: str, folder: Path) -> None:
+    """Make a key and print its DNS record; `both` makes a second key under SELECTOR-ed25519.
+
+    What to do with them goes to standard error.
+    """
+    from authmilter import key_commands
+
+    try:
+        record, advice = key_commands.new(domain, selector, kind, int(bits), folder, _settings(config).user)
+    except key_commands.KeyCommandError as fault:
+        command.fail(PROGRAM, str(fault))
+    else:
+        click.echo(record)
+        click.echo(f"\n{advice}", err=True)
+
+
+@key.command("check")
+@config_option
+@click.argument("domain", required=False, default="")
+@click.argument("selector", required=False, default="")
+def check_keys(config: Path | None, domain: str, selector: str) -> None:
+    """Compare the keys of [sign], or those of DOMAIN, with DNS. The exit status is 1 if one is not as it should be."""
+    from authmilter import key_commands
+    from mailcommon.dns.resolver import DnsResolver
+
+    settings = _settings(config)
+    try:
+        reports = key_commands.check(settings, domain, selector, DnsResolver(settings.dns.for_resolver()))
+    except key_commands.KeyCommandError as fault:
+        command.fail(PROGRAM, str(fault))
+    else:
+        click.echo("\n".join(f"{report.name}: {report.text}" for report in reports))
+        sys.exit(0 if all(report.good for report in reports) else 1)
 
 
 @main.command()

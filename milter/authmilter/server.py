@@ -20,8 +20,8 @@ from pathlib import Path
 
 from authmilter import session, worker
 from authmilter.settings import Settings
-from authmilter.sign.key import KeyFileError
-from authmilter.sign.keyring import Keyring, read_keys
+from authmilter.setup import read_files
+from authmilter.sign.keyring import Keyring
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become, group_id, require_free, require_user
 from mailcommon.settings import SettingsError
@@ -96,11 +96,12 @@ class Server:
                 os.chown(path, -1, group)
         become(settings.user)
         try:
-            self._keys = _keys_of(settings)
-        except KeyFileError as fault:
+            self._keys = read_files(settings)
+        except SettingsError as fault:
             if path:
-                path.unlink(missing_ok=True)
-            raise StartError(f"[sign] {fault}") from fault
+                with contextlib.suppress(OSError):  # a directory that this user may not change
+                    path.unlink()
+            raise StartError(str(fault)) from fault
 
     def _start_worker(self) -> None:
         reading, writing = os.pipe()
@@ -152,8 +153,8 @@ class Server:
     def _take_new_settings(self) -> None:
         try:
             new = self._reload()
-            keys = _keys_of(new)
-        except (SettingsError, KeyFileError) as fault:
+            keys = read_files(new)
+        except SettingsError as fault:
             log.error("settings not taken, the old ones stay: %s", fault)
             return
         fixed = ("socket", "socket_mode", "socket_group", "user", "workers")
@@ -190,13 +191,6 @@ class Server:
         for pid in list(self._workers):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._workers[pid]
-
-
-def _keys_of(settings: Settings) -> Keyring:
-    """Read all private keys as the user of this process; raises KeyFileError."""
-    keys = read_keys(settings.signing())
-    keys.require()
-    return keys
 
 
 def _how(status: int) -> str:

@@ -80,6 +80,16 @@ def _absolute(value: str) -> str:
     return value
 
 
+def _key_mode(value: str) -> str:
+    if int(value, 8) & ~0o644:
+        raise ValueError("lets others change the key, or nobody read it: 0400 to 0644")
+    return value
+
+
+def _absolute_or_empty(value: str) -> str:
+    return value and _absolute(value)
+
+
 def _signed_field(value: str) -> str:
     if not re.fullmatch(r"[!-9;-~]{1,76}", value):
         raise ValueError(f"{value!r} is not the name of a header field")
@@ -111,6 +121,8 @@ class Dkim(Section):
     accept_partial_body: bool = False
     accept_added_fields: bool = False
     refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
+    check_weak_keys: bool = False
+    blocklist: Annotated[str, AfterValidator(_absolute_or_empty)] = ""
 
 
 class Arc(Section):
@@ -140,7 +152,7 @@ class Sign(Section):
     lifetime: Annotated[int, Field(ge=0, le=31_536_000)] = 0
     authenticated: Literal["any", "sender", "login"] = "any"
     on_missing_key: Literal["accept", "tempfail"] = "accept"
-    key_mode: OctalMode = "0640"
+    key_mode: Annotated[OctalMode, AfterValidator(_key_mode)] = "0640"
     keys: dict[str, SignKey] = Field(default={})
     table: dict[
         Annotated[str, AfterValidator(normal_pattern)], Annotated[tuple[str, ...], Field(strict=False, min_length=1)]

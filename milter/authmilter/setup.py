@@ -10,6 +10,7 @@ from authmilter.actions import Names
 from authmilter.arc.sealer import Sealer
 from authmilter.arc.settings import ArcSettings
 from authmilter.deferrals import Deferrals
+from authmilter.dkim.compromised import CompromisedKeys
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
 from authmilter.settings import Settings
@@ -19,6 +20,7 @@ from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
+from mailcommon.settings import SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,30 @@ class Setup:
     monotonic: Callable[[], float] = time.monotonic
 
 
+def compromised_keys(settings: Settings) -> CompromisedKeys | None:
+    """What `[dkim]` wants to know about keys, None if it does not."""
+    dkim = settings.dkim
+    return CompromisedKeys(dkim.blocklist, dkim.check_weak_keys) if dkim.blocklist or dkim.check_weak_keys else None
+
+
+def read_files(settings: Settings, user: str = "") -> Keyring:
+    """Read what the settings name: the private keys as `user`, "" for the user of this process.
+
+    Raises SettingsError for the first file that cannot be used.
+    """
+    compromised = compromised_keys(settings)
+    for fault in compromised.faults if compromised else ():
+        raise SettingsError(f"[dkim] {fault}")
+    keys = read_keys(settings.signing(), user)
+    for fault in keys.faults.values():
+        raise SettingsError(f"[sign] {fault}")
+    return keys
+
+
 def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None) -> Setup:
     """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files."""
     signing = settings.signing()
+    dkim = settings.dkim
     ring = keys or read_keys(signing)
     signer = Signer(signing, ring)
     sealing = settings.sealing()
@@ -61,13 +84,14 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
         spf=SpfMemory(settings.name(), limits),
         check_helo=settings.spf.check_helo,
         dkim=DkimSettings(
-            max_signatures=settings.dkim.max_signatures,
-            clock_skew=settings.dkim.clock_skew,
-            min_rsa_bits=settings.dkim.min_rsa_bits,
-            max_rsa_bits=settings.dkim.max_rsa_bits,
-            accept_partial_body=settings.dkim.accept_partial_body,
-            accept_added_fields=settings.dkim.accept_added_fields,
-            refused_domains=frozenset(settings.dkim.refused_domains),
+            max_signatures=dkim.max_signatures,
+            clock_skew=dkim.clock_skew,
+            min_rsa_bits=dkim.min_rsa_bits,
+            max_rsa_bits=dkim.max_rsa_bits,
+            accept_partial_body=dkim.accept_partial_body,
+            accept_added_fields=dkim.accept_added_fields,
+            refused_domains=frozenset(dkim.refused_domains),
+            compromised=compromised_keys(settings),
         ),
         arc=ArcSettings(settings.arc.max_sets, settings.arc.max_keys) if settings.arc.enabled else None,
         signer=signer,

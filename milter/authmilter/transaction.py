@@ -8,7 +8,6 @@ Limits: 4 MB of header fields, 200 of them removed; the body is hashed as it com
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, after, forged_fields, plan
@@ -173,7 +172,7 @@ class Transaction:
         made = NOTHING
         if self._signing:
             made = self._signing.finish(after(self._fields, actions), setup.now())
-            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer(deferral):
+            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer("no-key"):
                 return self._without_key(made, facts, began)
             # trace fields: above all that they sign
             actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
@@ -189,9 +188,10 @@ class Transaction:
         claims = dict(actions.headers_add)["Authentication-Results"]
         return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
 
-    def _may_defer(self, deferral: Hashable) -> bool:
-        """Whether this mail has been deferred for less than `max_deferral`; notes that it is now."""
+    def _may_defer(self, rule: str) -> bool:
+        """Whether this mail has been deferred by `rule` for less than `max_deferral`; notes that it is now."""
         setup = self._setup
+        deferral = (rule, self._mail_from, self._author.addresses)
         if setup.deferrals.age(deferral) >= setup.rules.max_deferral:
             return False
         setup.deferrals.note(deferral)

@@ -6,6 +6,7 @@ this table, from the top, says what follows:
 | DMARC                    | other knowledge             | decision                  | rule           |
 |--------------------------|-----------------------------|---------------------------|----------------|
 | not judged: own mail     |                             | accept                    | own            |
+| not judged, but no key   |                             | `on_missing_key`          | no-key         |
 | header too large         |                             | reject                    | header-size    |
 | > 200 fields pass for ours |                           | reject                    | forged-fields  |
 | any but pass             | client is trusted forwarder | accept                    | forwarder      |

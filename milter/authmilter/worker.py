@@ -15,6 +15,7 @@ from authmilter import session
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
+from mailcommon.log import safe_value
 
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
 _PAUSE = 0.2  # seconds between two looks whether they are over
@@ -38,7 +39,11 @@ class Current:
         old, before = self._setup, self._settings
         keep = old.resolver if old and before and before.dns == settings.dns else None
         self._keys = keys or read_keys(settings.signing(), former=self._keys)
+        for fault in self._keys.faults.values():
+            log.warning("[sign] %s", safe_value(fault))
         new = make_setup(settings, keep, self._keys)
+        for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
+            log.warning("[dkim] %s", safe_value(fault))
         self._setup = replace(new, deferrals=old.deferrals) if old else new
         self._settings = settings
 

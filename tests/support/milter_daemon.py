@@ -37,7 +37,11 @@ def toml(settings: Mapping[str, Any]) -> str:
         if name:
             lines.append(f"[{name}]")
         # JSON's strings, numbers, truth values and lists read the same in TOML.
-        lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, Mapping))
+        lines.extend(
+            f"{json.dumps(key)} = {json.dumps(value)}"
+            for key, value in values.items()
+            if not isinstance(value, Mapping)
+        )
         for key, value in values.items():
             if isinstance(value, Mapping):
                 table(value, f"{name}.{json.dumps(key)}" if name else key)

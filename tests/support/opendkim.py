@@ -118,6 +118,7 @@ class OpenDkim:
     def stop(self) -> None:
         """Stop and remove the directory. May be called twice."""
         if self._process is not None:
+            self._process.kill()  # libmilter takes seconds to stop
             self._process.stop()
             self._process = None
         shutil.rmtree(self.base, ignore_errors=True)

@@ -63,6 +63,23 @@ def test_what_config_prints_is_the_same_settings(tmp_path: Path) -> None:
         ("socket = 'inet:0@127.0.0.1'", r"line 1: socket: must be"),
         ("socket_mode = '999'", r"line 1: socket_mode: must be three octal digits"),
         ("authserv_id = 'a b'", r"line 1: authserv_id: 'a b' is not a host name"),
+        ("[sign]\nkey_mode = '0660'", r"line 2: \[sign\] key_mode: lets others change the key"),
+        ("[sign]\nheaders = ['Received']", r"\[sign\.headers\] 0: Received changes on the way and cannot be signed"),
+        ("[sign]\noversign = ['a b']", r"\[sign\.oversign\] 0: 'a b' is not the name of a header field"),
+        (
+            "[sign.table]\n'example.org' = ['s1']",
+            r"the table names 's1' for example\.org, but there is no \[sign\.keys\.s1",
+        ),
+        ("[sign.table]\n'example.org' = []", r"\[sign\.table\] example\.org: .*at least 1 item"),
+        ("[sign.table]\n'*@example.org' = ['s1']", r"'\*@example\.org' is not of the form"),
+        ("[sign.keys.s1]\nselector = 's1'\nfile = 'k.pem'", r"line 3: .*'k\.pem' is not the whole path of a file"),
+        ("[sign.keys.s1]\nfile = '/k.pem'", r"\[sign\.keys\.s1\] selector: Field required"),
+        ("[sign.keys.s1]\nselector = 's/1'\nfile = '/k.pem'", r"line 2: .*'s/1' is not a selector"),
+        (
+            "[sign.keys.a]\ndomain = 'e.org'\nselector = 's'\nfile = '/a'\n"
+            "[sign.keys.b]\ndomain = 'E.org'\nselector = 's'\nfile = '/b'",
+            r"b: s\._domainkey\.e\.org has another file already: /a",
+        ),
         ("x = ", r"Invalid value \(at"),
         ("[dmarc.domains.'a..b']\non_reject = 'accept'", r"dmarc.domains.*'a\.\.b' is not a domain"),
         ("[dmarc.domains.'a.example']\non_rejekt = 'accept'", r"on_rejekt: unknown key"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,33 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
 @pytest.mark.parametrize(
     ("owner", "group", "mode", "words"),
     [
+        ("root", "root", 0o755, ""),
+        ("root", "nogroup", 0o770, ""),
+        ("nobody", "nogroup", 0o700, ""),
+        ("root", "mail", 0o775, "group mail may replace it: chmod g-w"),
+        ("root", "mail", 0o755, ""),
+        ("mail", "mail", 0o755, "user mail may replace it: chown root"),
+    ],
+)
+def test_folders(tmp_path: Path, owner: str, group: str, mode: int, words: str) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    path = write(folder, pem(RSA), 0o640)
+    shutil.chown(path, "root", "nogroup")
+    shutil.chown(folder, owner, group)
+    folder.chmod(mode)
+    reader = Reader.of("nobody")
+    if words:
+        with pytest.raises(KeyFileError, match=words):
+            load(path, reader=reader)
+    else:
+        assert load(path, reader=reader).bits == 2048
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "words"),
+    [
         ("root", "nogroup", 0o640, ""),
         ("nobody", "nogroup", 0o600, ""),
         ("root", "root", 0o600, "cannot be read by user nobody: chown root:nogroup .* && chmod 0640"),
@@ -113,8 +141,6 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
     ],
 )
 def test_owners(tmp_path: Path, owner: str, group: str, mode: int, words: str) -> None:
-    import shutil
-
     path = write(tmp_path, pem(RSA), mode)
     shutil.chown(path, owner, group)
     reader = Reader.of("nobody")

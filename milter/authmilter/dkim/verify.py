@@ -8,7 +8,7 @@ Diagnostics (RFC 8601 §2.7.1), the first that holds:
     temperror  DNS did not answer (RFC 6376 §6.1.2: TEMPFAIL)
     permerror  no key record, or it is malformed, revoked, not for mail, not for this hash or algorithm; t=s and i= is
                below d=; l= is larger than the body
-    policy     an RSA key that is shorter or longer than allowed
+    policy     an RSA key that is shorter or longer than allowed; a key whose private half others have (by setting)
     fail       the body hash differs; the signature does not fit the header
     policy     verified, but octets beyond l= or a second Subject, ... are not signed
     pass       verified
@@ -95,6 +95,8 @@ def unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> D
         return Defect(DkimResult.POLICY, f"the key has only {key.bits} bits")
     if key.kind == "rsa" and key.bits > settings.max_rsa_bits:
         return Defect(DkimResult.POLICY, f"the key has {key.bits} bits")
+    if settings.compromised and key.public and (known := settings.compromised.reason(key.public)):
+        return Defect(DkimResult.POLICY, known)
     return None
 
 

@@ -10,7 +10,8 @@ Diagnostics: `KeyFileError`, whose text names the file, what is wrong with it an
 Limits: 64 KB per file; RSA keys of 2048 to 4096 bits (RFC 8301 §3.2: signers SHOULD use at least 2048, verifiers need
 not take more than 4096).
 Security: a file that other users may read or replace is refused: it belongs to root or to the daemon's user, has no
-mode bits beyond those given, and may be read by no group that the daemon's user is not in.
+mode bits beyond those given, and may be read by no group that the daemon's user is not in; nobody else may write into
+its directory (those above it are not looked at).
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def load(path: Path, mode: int = DEFAULT_MODE, reader: Reader | None = None) -> 
     except FileNotFoundError:
         raise KeyFileError(f"{path}: there is no such file: make a key with `authmilter key new`") from None
     except PermissionError:
-        raise _not_readable(path, reader) from None
+        if reader.uid == os.geteuid():
+            raise _not_readable(path, reader) from None
+        raise KeyFileError(f"{path}: cannot be read by user {_user(os.geteuid())}: try as root") from None
     except OSError as fault:
         raise KeyFileError(f"{path}: cannot be read: {fault.strerror}") from None
     if len(text) > MAX_FILE:
@@ -134,10 +137,21 @@ def _check_access(path: Path, file: os.stat_result, folder: os.stat_result, mode
         raise KeyFileError(f"{path}: has mode {found:04o}, at most {mode:04o} is allowed: chmod {mode:04o} {path}")
     if found & stat.S_IRGRP and not mode & stat.S_IROTH and file.st_gid not in (0, *reader.gids):
         raise KeyFileError(f"{path}: may be read by group {_group(file.st_gid)}: {_cure(path, reader)}")
-    if folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX:
-        raise KeyFileError(f"{path}: everybody may replace it: chmod o-w {path.parent}")
+    _check_folder(path, folder, reader)
     if not reader.can_read(file):
         raise _not_readable(path, reader)
+
+
+def _check_folder(path: Path, folder: os.stat_result, reader: Reader) -> None:
+    """Refuse a file that others may replace: who may write into its directory."""
+    if folder.st_uid not in (0, reader.uid):
+        raise KeyFileError(f"{path}: user {_user(folder.st_uid)} may replace it: chown root {path.parent}")
+    if folder.st_mode & stat.S_ISVTX:
+        return
+    if folder.st_mode & stat.S_IWOTH:
+        raise KeyFileError(f"{path}: everybody may replace it: chmod o-w {path.parent}")
+    if folder.st_mode & stat.S_IWGRP and folder.st_gid not in (0, *reader.gids):
+        raise KeyFileError(f"{path}: group {_group(folder.st_gid)} may replace it: chmod g-w {path.parent}")
 
 
 def _not_readable(path: Path, reader: Reader) -> KeyFileError:

@@ -1,7 +1,7 @@
 """All private keys of one generation of settings, read once.
 
-Diagnostics: a key that cannot be read is a fault beside the others; whoever starts the daemon refuses to with
-`require`, and a running one signs with the rest.
+Diagnostics: a key that cannot be read is a fault beside the others; whoever starts the daemon refuses to, and
+a running one signs with the rest.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ class Keyring:
 
     keys: dict[str, PrivateKey] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)  # path -> what is wrong and the cure
-
-    def require(self) -> None:
-        """Raise KeyFileError for the first key that is missing."""
-        for fault in self.faults.values():
-            raise KeyFileError(fault)
 
 
 def read_keys(settings: SignSettings, user: str = "", former: Keyring | None = None) -> Keyring:
