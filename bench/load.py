@@ -1,15 +1,14 @@
-"""The load generator from here: load.c is compiled once per run and gives its figures as JSON."""
+"""The load generator from here: load.c gives its figures as JSON."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import Unavailable
+from bench.compiling import compile_c
 
 
 class LoadFailed(RuntimeError):
@@ -41,17 +40,6 @@ class Result:
     def rate(self) -> float:
         """Messages per second."""
         return self.messages / self.seconds
-
-
-def compile_load(directory: Path) -> Path:
-    """Compile the load generator into `directory`; raises Unavailable without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise Unavailable("no C compiler (Debian: apt-get install gcc libc6-dev)")
-    program = directory / "load"
-    source = Path(__file__).with_name("load.c")
-    subprocess.run([compiler, "-O2", "-Wall", "-o", program, source], check=True)
-    return program
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +81,8 @@ class Load:
             answers=data["answers"],
             words=data["words"],
         )
+
+
+def compile_load(directory: Path) -> Path:
+    """Compile the load generator into `directory`; raises Unavailable without a compiler."""
+    return compile_c("load.c", directory)

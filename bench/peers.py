@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import usage
+from bench import daemons, usage
 from bench.corpus import AUTHSERV_ID
 from bench.nameservers import Addresses
-from tests.support.processes import ServerProcess, StartFailed, Unavailable, find_program
+from tests.support.processes import ServerProcess, Unavailable, find_program
 from tests.support.waiting import wait_until
 
 _START_SECONDS = 90.0  # rspamd compiles its patterns at the first start
@@ -38,9 +36,7 @@ class Place:
 
     def write(self, name: str, text: str) -> Path:
         """Write a file for the milter."""
-        path = self.directory / name
-        path.write_text(text)
-        return path
+        return daemons.write(self.directory, name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +58,7 @@ class Running:
 
     def usage(self) -> usage.Usage:
         """What it has used until now, children included."""
-        return usage.of(self.process.members())
+        return daemons.used(self.process)
 
 
 def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
@@ -80,9 +76,7 @@ def _without_arc(place: Place) -> Sequence[str | Path]:
 
 
 def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
-    program = Path(sys.executable).with_name("authmilter")
-    if not program.exists():
-        raise Unavailable(f"{program} is not there: install this project into the environment")
+    program = daemons.installed("authmilter", "install this project into the environment")
     config = place.write(
         "authmilter.toml",
         f'socket = "unix:{place.socket}"\nauthserv_id = "{AUTHSERV_ID}"\n'
@@ -110,17 +104,13 @@ def _opendkim(place: Place) -> Sequence[str | Path]:
 def _opendmarc(place: Place) -> Sequence[str | Path]:
     program = find_program("opendmarc", "opendmarc")
     _require_plain(place, "opendmarc")
-    if os.geteuid() != 0:
-        raise Unavailable("opendmarc reads /etc/resolv.conf only, and putting another over it takes root")
-    resolv = place.write("resolv.conf", f"nameserver {place.dns.plain}\n")
     config = place.write(
         "opendmarc.conf",
         f"Socket local:{place.socket}\nAuthservID {AUTHSERV_ID}\nTrustedAuthservIDs {AUTHSERV_ID}\n"
         "SPFSelfValidate true\nSPFIgnoreResults true\nRejectFailures true\nHoldQuarantinedMessages true\n"
         f"PublicSuffixList {_SUFFIXES}\nSyslog false\nBackground false\n",
     )
-    within = f"mount --bind {resolv} /etc/resolv.conf && exec {program} -f -c {config}"
-    return ["unshare", "--mount", "sh", "-c", within]
+    return daemons.with_resolv_conf(place.directory, place.dns.plain, program, "-f", "-c", config)
 
 
 # Only what the comparison is about: no rules, no statistics, no other modules.
@@ -198,21 +188,14 @@ def _ready(running: Running) -> bool:
     return True
 
 
-def _settled(running: Running) -> bool:
-    """Whether it used next to no CPU for a moment: rspamd goes on compiling after it listens."""
-    before = running.usage().cpu
-    time.sleep(0.3)
-    return running.usage().cpu - before <= 0.02
-
-
 def _start(peer: Peer, place: Place) -> Running:
     place.directory.mkdir()
     output = place.directory / "output"
-    process = ServerProcess(peer.command(place), output=output, cwd=Path(__file__).parent.parent)
+    process = ServerProcess(peer.command(place), output=output, cwd=daemons.ROOT)
     running = Running(peer, process, place.socket)
     try:
         wait_until(lambda: _ready(running), f"{peer.name} listening", timeout=_START_SECONDS, context=output.read_text)
-        wait_until(lambda: _settled(running), f"{peer.name} at rest", timeout=_START_SECONDS)
+        daemons.settle(process, peer.name, _START_SECONDS)  # rspamd goes on compiling after it listens
     except BaseException:
         process.stop()
         raise
@@ -233,7 +216,7 @@ def started(
             place = Place(directory / peer.name, shared, dns)
             try:
                 one = _start(peer, place)
-            except (Unavailable, StartFailed, AssertionError, subprocess.SubprocessError) as problem:
+            except daemons.LEFT_OUT as problem:
                 tell(f"{peer.name} is left out: {problem}")
                 continue
             stack.callback(one.process.stop)

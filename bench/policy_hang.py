@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench import policy_peers, policy_world
+from bench import daemons, policy_peers, policy_world
 from bench.load import LoadFailed
 from bench.policy_load import Load, Result, compile_load
 from bench.policy_peers import Peer, Running
@@ -52,7 +52,7 @@ def measure(bench: Bench, peers: Sequence[Peer], count: int, seconds: float, rou
                     if peer.fetches:
                         rows += _hang(bench, turn, world, hanging_keys, count)
                         policy_peers.check(one, cached, bench.tell)
-            except (LoadFailed, TimedOut, _Failed, *policy_peers.LEFT_OUT) as problem:
+            except (LoadFailed, TimedOut, _Failed, *daemons.LEFT_OUT) as problem:
                 bench.tell(f"{peer.name} is left out: {problem}")
                 continue
             for title, results in rows:

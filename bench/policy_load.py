@@ -1,16 +1,15 @@
-"""The socketmap load generator from here: socketmap_load.c is compiled once per run and gives its figures as JSON."""
+"""The socketmap load generator from here: socketmap_load.c gives its figures as JSON."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.compiling import compile_c
 from bench.load import LoadFailed
-from tests.support.processes import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +89,4 @@ class Load:
 
 def compile_load(directory: Path) -> Load:
     """Compile the load generator into `directory`; raises Unavailable without a compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        raise Unavailable("no C compiler (Debian: apt-get install gcc libc6-dev)")
-    program = directory / "socketmap-load"
-    source = Path(__file__).with_name("socketmap_load.c")
-    subprocess.run([compiler, "-O2", "-Wall", "-o", program, source], check=True)
-    return Load(program)
+    return Load(compile_c("socketmap_load.c", directory))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench import policy_peers, policy_world
+from bench import daemons, policy_peers, policy_world
 from bench.load import LoadFailed
 from bench.policy_load import compile_load
 from bench.policy_peers import OURS, Peer, Place, Running
@@ -135,7 +135,7 @@ def measure(bench: Bench, peers: Sequence[Peer], policies: int, rounds: int) -> 
                                 )
                         finally:
                             running.process.stop(3.0)
-            except (LoadFailed, Unavailable, *policy_peers.LEFT_OUT) as problem:
+            except (LoadFailed, Unavailable, *daemons.LEFT_OUT) as problem:
                 bench.tell(f"{peer.name} is left out: {problem}")
                 continue
             table.add_row(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from bench import policy_peers, policy_world, usage
+from bench import daemons, policy_peers, policy_world, usage
 from bench.load import LoadFailed
 from bench.policy_load import Load, Result, compile_load
 from bench.policy_peers import OURS, RESOLVER, Peer, Running
@@ -85,7 +85,7 @@ def measure(bench: Bench, peers: Sequence[Peer], count: int, rounds: int) -> Non
                             samples[peer.name].append(sample)
                         else:
                             policy_peers.check(one, domains, bench.tell)
-                except (LoadFailed, *policy_peers.LEFT_OUT) as problem:
+                except (LoadFailed, *daemons.LEFT_OUT) as problem:
                     bench.tell(f"{peer.name} is left out: {problem}")
                     del samples[peer.name]
         _print(bench, samples, count)

@@ -7,25 +7,21 @@ and fetches from port 443, both of which cannot be set, so that it runs in a mou
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import noop_policy, policy_world, usage
+from bench import daemons, noop_policy, policy_world, usage
 from bench.policy_world import World
-from tests.support.processes import ServerProcess, StartFailed, Unavailable
+from tests.support.processes import ServerProcess, Unavailable
 from tests.support.socketmap_client import SocketmapClient
 from tests.support.waiting import wait_until
 
 FETCH_SECONDS = 60.0  # how long each may try to fetch a policy
 RESOLVER = "mta-sts-resolver"
 _START_SECONDS = 30.0
-_ROOT = Path(__file__).parent.parent
 # postfix-mta-sts-resolver would go through a proxy
 _NO_PROXY = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "")
 
@@ -40,9 +36,7 @@ class Place:
 
     def write(self, name: str, text: str) -> Path:
         """Write a file for the daemon."""
-        path = self.directory / name
-        path.write_text(text)
-        return path
+        return daemons.write(self.directory, name, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +57,7 @@ class Running:
 
     def usage(self) -> usage.Usage:
         """What it has used until now, children included."""
-        return usage.of(self.process.members())
+        return daemons.used(self.process)
 
     def client(self) -> SocketmapClient:
         """A connection to it."""
@@ -71,18 +65,11 @@ class Running:
 
     def settle(self) -> None:
         """Wait until it uses next to no CPU for a moment."""
-        wait_until(self._settled, f"{self.peer.name} at rest", timeout=120.0)
-
-    def _settled(self) -> bool:
-        before = self.usage().cpu
-        time.sleep(0.3)
-        return self.usage().cpu - before <= 0.02
+        daemons.settle(self.process, self.peer.name, 120.0)
 
 
 def _ours(place: Place) -> Sequence[str | Path]:
-    program = Path(sys.executable).with_name("tlspolicyd")
-    if not program.exists():
-        raise Unavailable(f"{program} is not there: install this project into the environment")
+    program = daemons.installed("tlspolicyd", "install this project into the environment")
     config = place.write(
         "tlspolicyd.toml",
         f'socket = "inet:{place.port}@127.0.0.1"\n'
@@ -96,14 +83,9 @@ def _ours(place: Place) -> Sequence[str | Path]:
 
 
 def _resolver(place: Place) -> Sequence[str | Path]:
-    program = Path(sys.executable).with_name("mta-sts-daemon")
-    if not program.exists():
-        raise Unavailable(f"{program} is not there: pip install postfix-mta-sts-resolver")
-    if os.geteuid() != 0:
-        raise Unavailable("it reads /etc/resolv.conf only, and putting another over it takes root")
+    program = daemons.installed("mta-sts-daemon", "pip install postfix-mta-sts-resolver")
     if not place.world.addresses.plain or place.world.policy_host.port != 443:
         raise Unavailable("it needs a name server at port 53 and a policy host at port 443, and these are taken here")
-    resolv = place.write("resolv.conf", f"nameserver {place.world.addresses.plain}\n")
     config = place.write(
         "mta-sts-daemon.yml",
         f"host: 127.0.0.1\nport: {place.port}\nshutdown_timeout: 1\n"
@@ -112,8 +94,8 @@ def _resolver(place: Place) -> Sequence[str | Path]:
         "proactive_policy_fetching:\n  enabled: false\n"
         f"default_zone:\n  strict_testing: false\n  timeout: {FETCH_SECONDS:.0f}\n",
     )
-    within = f"mount --bind {resolv} /etc/resolv.conf && exec {program} -v warn -c {config}"
-    return ["unshare", "--mount", "sh", "-c", within]
+    plain = place.world.addresses.plain
+    return daemons.with_resolv_conf(place.directory, plain, program, "-v", "warn", "-c", config)
 
 
 def _resolver_env(place: Place) -> Mapping[str, str]:
@@ -134,7 +116,9 @@ PEERS = (
 
 def launch(peer: Peer, place: Place) -> Running:
     """Start it and do not wait."""
-    process = ServerProcess(peer.command(place), output=place.directory / "output", env=peer.env(place), cwd=_ROOT)
+    process = ServerProcess(
+        peer.command(place), output=place.directory / "output", env=peer.env(place), cwd=daemons.ROOT
+    )
     return Running(peer, process, place.port)
 
 
@@ -168,12 +152,9 @@ def all_started(
         for peer in peers:
             try:
                 running.append(stack.enter_context(started(peer, directory / peer.name, world)))
-            except LEFT_OUT as problem:
+            except daemons.LEFT_OUT as problem:
                 tell(f"{peer.name} is left out: {problem}")
         yield running
-
-
-LEFT_OUT = (Unavailable, StartFailed, AssertionError, subprocess.SubprocessError)
 
 
 def _answers(running: Running) -> bool:

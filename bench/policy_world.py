@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import collections
 import resource
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 from bench import nameservers
 from tests.support.certificates import PrivateCa
@@ -58,16 +56,6 @@ def zone(names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-class _PromptHost(PolicyHost):
-    """Sends without waiting for acknowledgements: with Nagle's algorithm each answer would take 40 ms."""
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        for listener in self._listeners:  # what it accepts inherits it (tcp(7))
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return self
-
-
 @dataclass(slots=True)
 class World:
     dns: PrivateUnbound
@@ -105,9 +93,9 @@ def world(
     options = ["log-queries: yes"] if count_queries else []
     with ExitStack() as stack:
         try:
-            host = stack.enter_context(_PromptHost(ca, (ADDRESS,), 443))
+            host = stack.enter_context(PolicyHost(ca, (ADDRESS,), 443))
         except OSError:
-            host = stack.enter_context(_PromptHost(ca, (ADDRESS,)))
+            host = stack.enter_context(PolicyHost(ca, (ADDRESS,)))
         for name in (*good, *hanging):
             added = host.add(name, "\r\n".join(policy_lines(name)) + "\r\n", fault="hang" if name in hanging else "")
             # else the first who comes would wait for it

@@ -83,9 +83,9 @@ def compare(
     name: str,
     seconds: float,
     rounds: int,
-    tell_ratios: Callable[[Bench, dict[str, float]], None],
+    tell_ratios: Callable[[Bench, dict[str, Figures]], None],
 ) -> None:
-    """Let `milters` take turns on a corpus, print a table and what `tell_ratios` makes of their rates."""
+    """Let `milters` take turns on a corpus, print a table and what `tell_ratios` makes of it."""
     place = bench.directory / name
     place.mkdir()
     with (
@@ -108,7 +108,7 @@ def compare(
             peaks = {one.peer.name: one.usage().peak for one in working}
             figures = {name: _median(taken) for name, taken in samples.items()}
             _print(bench, each, figures, peaks)
-            tell_ratios(bench, {name: row.rate for name, row in figures.items()})
+            tell_ratios(bench, figures)
 
 
 def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str, float]) -> None:
@@ -132,7 +132,8 @@ def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str
     bench.console.print(table)
 
 
-def _tell_ratios(bench: Bench, rates: dict[str, float]) -> None:
+def _tell_ratios(bench: Bench, figures: dict[str, Figures]) -> None:
+    rates = {name: row.rate for name, row in figures.items()}
     chain = 0.0
     if "opendkim" in rates and "opendmarc" in rates:
         chain = 1 / (1 / rates["opendkim"] + 1 / rates["opendmarc"])

@@ -105,6 +105,7 @@ STAGES = {
         "socketmap",
         "sts",
         "cache",
+        "pace",
         "discovery",
         "policies",
         "refresh",

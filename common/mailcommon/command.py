@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from mailcommon.settings import Section, SettingsError, from_data, load
+from mailcommon.settings_text import as_toml
 
 USAGE_ERROR = 2
 
@@ -36,3 +37,15 @@ def settings_of(program: str, path: Path | None, usual: Path, model: type[M]) ->
         return load(path or usual, model)
     except SettingsError as fault:
         fail(program, str(fault))
+
+
+def config_command(usual: Path, settings: Callable[[Path | None], Section]) -> click.Command:
+    """The command `config`; `settings` reads what --config names, or ends the program."""
+
+    @click.command("config")
+    @config_option(usual)
+    def show(config: Path | None) -> None:
+        """Check the settings and print what is in force."""
+        click.echo(as_toml(settings(config)), nl=False)
+
+    return show

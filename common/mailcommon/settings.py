@@ -23,6 +23,16 @@ class SettingsError(Exception):
 
 M = TypeVar("M", bound=Section)
 
+# where pydantic speaks of Python's types
+_WORDS = {
+    "bool_type": "should be true or false, without quotes",
+    "tuple_type": "should be a list: [ ... ]",
+    "list_type": "should be a list: [ ... ]",
+    "int_type": "should be a whole number, without quotes",
+    "float_type": "should be a number, without quotes",
+    "string_type": "should be a text in quotes",
+}
+
 
 def load(path: Path, model: type[M]) -> M:
     """Read `path` as TOML into `model`; raises SettingsError with one line for a person."""
@@ -35,7 +45,8 @@ def load(path: Path, model: type[M]) -> M:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as fault:
-        raise SettingsError(f"{path}: {fault}") from fault
+        hint = ": a text needs quotes around it" if str(fault).startswith("Invalid value") else ""
+        raise SettingsError(f"{path}: {fault}{hint}") from fault
     return from_data(data, model, str(path), text)
 
 
@@ -59,7 +70,7 @@ def _explain(kind: str, message: str, path: list[str], model: type[BaseModel]) -
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(path[-1], _known_keys(model, path[:-1]), n=1)
         return "unknown key" + (f", did you mean {near[0]}?" if near else "")
-    return message.removeprefix("Value error, ").replace("Input should", "should")
+    return _WORDS.get(kind) or message.removeprefix("Value error, ").replace("Input should", "should")
 
 
 def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:

@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from tlspolicyd import socketmap
-from tlspolicyd.decide import decide
-from tlspolicyd.facts import Decision, Facts, Level, Mode, StsFact
+from tlspolicyd.decide import NOT_WEAKER, decide
+from tlspolicyd.facts import Decision, Facts, Level, Mode, SiteLevel, StsFact
 from tlspolicyd.logline import log_line
 from tlspolicyd.metrics import Metrics
 from tlspolicyd.query import Query, read_query
@@ -33,9 +33,9 @@ log = logging.getLogger("tlspolicyd")
 
 
 class Gate(Protocol):
-    """What is known of domains, and the way to find it out. `strict_default`: see decide."""
+    """What is known of domains, and the way to find it out. `site_level`: see decide."""
 
-    strict_default: bool
+    site_level: SiteLevel
 
     def hot(self, domain: str, port: int, /) -> Facts | None:
         """The facts if all are at hand."""
@@ -76,7 +76,7 @@ class Answers:
             facts = self.gate.hot(domain, query.port)
             if facts is None:
                 return self._look_up(query, domain)
-            decision = decide(facts, strict_default=self.gate.strict_default)
+            decision = decide(facts, self.gate.site_level)
             reply = self._reply(query, decision)
             self._keep(map_name, key, facts, decision, reply)
         except Exception:  # noqa: BLE001 - the outer door, logged in _fault
@@ -116,7 +116,7 @@ class Answers:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 facts = await self.gate.facts(domain, port)
-            decision = decide(facts, strict_default=self.gate.strict_default)
+            decision = decide(facts, self.gate.site_level)
             log.info("%s", log_line(decision, facts, (time.monotonic() - begun) * 1000))
         except Exception:  # noqa: BLE001 - the outer door, logged in _log_fault
             self._log_fault(domain)
@@ -162,7 +162,7 @@ class Answers:
 
     def _after_fault(self, domain: str | None) -> bytes:
         enforced = False
-        if domain is not None:
+        if domain is not None and Level.TEMP in NOT_WEAKER[self.gate.site_level]:
             with contextlib.suppress(Exception):
                 known = self.gate.peek(domain)
                 enforced = known is not None and (

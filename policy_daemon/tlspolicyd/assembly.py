@@ -13,17 +13,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mailcommon.dns.async_resolver import AsyncDnsResolver
+from mailcommon.fetch.client import ClientSettings
 from mailcommon.privileges import StartError
 from tlspolicyd.cache.store import open_store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Hooks, Limits
-from tlspolicyd.facts import Facts, StsFact
+from tlspolicyd.facts import Facts, SiteLevel, StsFact
 from tlspolicyd.lookup import Lookup
 from tlspolicyd.metrics import Metrics
+from tlspolicyd.mx_watch import MxWatch
 from tlspolicyd.policies import Policies
 from tlspolicyd.refresh import Refresher
 from tlspolicyd.settings import Settings
-from tlspolicyd.sts.fetch import Fetcher, FetchSettings
+from tlspolicyd.sts.fetch import Fetcher
 from tlspolicyd.timing import Timing
 
 _CLAIM_SECONDS = 15.0  # beyond the time limit of a fetch
@@ -70,10 +72,12 @@ class AssembledGate:
         self._fetcher = fetcher
         self._patience = settings.sts.timeout
         self._policies = lasting.policies
-        wait = settings.sts.wait
-        self._with_dane = Lookup(lasting.policies, resolver, wait=wait, entries=settings.cache.entries)
-        self._without = Lookup(lasting.policies, resolver, wait=wait, dane=False)
-        self.strict_default = settings.strict_default
+        wait, entries = settings.sts.wait, settings.cache.entries
+        self._watch = MxWatch(resolver, lasting.policies.suspect, entries=entries)
+        seen = self._watch.answered
+        self._with_dane = Lookup(lasting.policies, resolver, wait=wait, entries=entries, answered=seen)
+        self._without = Lookup(lasting.policies, resolver, wait=wait, dane=False, answered=seen)
+        self.site_level = SiteLevel(settings.site_level)
         self._why_not = "off by setting"
         self._lookup = self._without
         if settings.dane.enabled:
@@ -103,11 +107,13 @@ class AssembledGate:
         """See service.Gate."""
         try:
             if last:
+                await self._watch.close()  # it must not begin anything any more
                 await self.lasting.close()
             else:
                 # the fetches that it began go on
                 await asyncio.sleep(2 * self._patience)
         finally:
+            await self._watch.close()
             await self._fetcher.close()
             await self.resolver.close()
 
@@ -135,14 +141,14 @@ def make_tools(settings: Settings) -> tuple[AsyncDnsResolver, Fetcher]:
     resolver = AsyncDnsResolver(settings.dns.for_resolver())
     fetcher = Fetcher(
         resolver,
-        FetchSettings(
+        ClientSettings(
             ca_file=sts.ca_file,
             https_port=sts.https_port,
             timeout=sts.timeout,
             proxy=sts.proxy,
             allow_private_addresses=sts.allow_private_addresses,
             # first contacts may all hang: the refreshes have places beside theirs
-            max_concurrent=sts.max_concurrent_fetches + Limits().refreshes,
+            max_concurrent=sts.max_concurrent_fetches + Limits().refreshes + Limits().repeats,
         ),
     )
     return resolver, fetcher

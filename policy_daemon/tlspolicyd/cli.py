@@ -46,13 +46,7 @@ def serve(config: Path | None) -> None:
         command.fail(PROGRAM, str(fault))
 
 
-@main.command("config")
-@config_option
-def show_config(config: Path | None) -> None:
-    """Check the settings and print what is in force."""
-    from mailcommon.settings_text import as_toml
-
-    click.echo(as_toml(_settings(config)), nl=False)
+main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings))
 
 
 @main.command()

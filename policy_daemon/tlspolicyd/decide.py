@@ -46,30 +46,71 @@ Why so:
   one DNS answer. That could stand in for DANE only if Postfix's own look-up, in the few seconds for which this answer
   holds, works and finds signed hosts, and the impostor has a certificate of a public CA for a name in the policy.
 - TEMP stops a domain's mail, so it is left for the policy that is known and cannot be read.
-- NOT_FOUND is never weaker than the site's default. Neither are `secure` and `dane-only`, which authenticate each host.
-  `dane` is, where the default demands TLS of everybody (encrypt, verify, secure): `strict_default` says so, and the
-  answer is then NOT_FOUND.
+- No answer is weaker than the site's own level, smtp_tls_security_level: what the second table does not allow becomes
+  NOT_FOUND, which leaves that level in charge. With some levels a policy that cannot be read needs no TEMP either.
+
+The second table: the answers that are not weaker than the site's own level.
+
+    site level      answers                         why
+    none            secure, dane-only, dane, temp   nothing is demanded
+    may             secure, dane-only, dane, temp   nothing is demanded
+    dane            secure, dane-only, dane, temp   it is the level dane itself
+    encrypt         secure, dane-only, temp         TLS for all, which dane leaves to hosts without TLSA records
+    verify          secure, dane-only, temp         each host is authenticated, which both answers do
+    secure          secure, dane-only, temp         each host is authenticated, which both answers do
+    dane-only       dane-only                       TLSA records or nothing: the word of a public CA is not enough
+    fingerprint     none                            certificates that the site has named, and nobody else's word
 
 Standards: RFC 7672 §2.2, RFC 8461 §2, §5; standards.md's PFX-40, PFX-41.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from tlspolicyd.facts import DaneFact, Decision, Facts, Failure, Level, Mode, MxHost, Policy, Source, StsFact, Tlsa
+from tlspolicyd.facts import (
+    DaneFact,
+    Decision,
+    Facts,
+    Failure,
+    Level,
+    Mode,
+    MxHost,
+    Policy,
+    SiteLevel,
+    Source,
+    StsFact,
+    Tlsa,
+)
 from tlspolicyd.mx_names import usable_patterns
 from tlspolicyd.sts.policy import match_mx
 
 _SHOWN = 3  # host names in a reason
 
 
-def decide(facts: Facts, *, strict_default: bool = False) -> Decision:
-    """The level for `facts`, by the table above. `strict_default`: the site's own level demands TLS of every host."""
+_ANY = frozenset((Level.SECURE, Level.DANE_ONLY, Level.DANE, Level.TEMP))
+_DEMANDING = _ANY - {Level.DANE}
+# the second table; NOT_FOUND is always allowed
+NOT_WEAKER: Mapping[SiteLevel, frozenset[Level]] = {
+    SiteLevel.NONE: _ANY,
+    SiteLevel.MAY: _ANY,
+    SiteLevel.DANE: _ANY,
+    SiteLevel.ENCRYPT: _DEMANDING,
+    SiteLevel.VERIFY: _DEMANDING,
+    SiteLevel.SECURE: _DEMANDING,
+    SiteLevel.DANE_ONLY: frozenset((Level.DANE_ONLY,)),
+    SiteLevel.FINGERPRINT: frozenset(),
+}
+
+
+def decide(facts: Facts, site_level: SiteLevel = SiteLevel.DANE) -> Decision:
+    """The level for `facts`, by the tables above."""
     decision = _by_dane(facts) or _by_sts(facts)
-    if strict_default and decision.level is Level.DANE:
-        return replace(decision, level=Level.NOT_FOUND, reason=f"{decision.reason}; the site's own level demands TLS")
-    return decision
+    if decision.level is Level.NOT_FOUND or decision.level in NOT_WEAKER[site_level]:
+        return decision
+    reason = f"{decision.reason}; the site's own level {site_level} is stricter"
+    return replace(decision, level=Level.NOT_FOUND, source=Source.NONE, reason=reason)
 
 
 def _by_dane(facts: Facts) -> Decision | None:

@@ -3,8 +3,11 @@
 Nothing is decided here about what is cached: `Found` says what the world says, `policies` what follows from it.
 
 Diagnostics: nothing raises but cancellation.
-Limits: how many questions and fetches are under way at a time; refreshes have their own number, so that they never
-stand in the way of a first contact.
+Limits: how many look-ups begin at a time (`pace`), how many questions and fetches are under way; refreshes have their
+own number, so that they never stand in the way of a first contact. A refresh of a domain that has not failed lately
+keeps its place for ten seconds at most; domains that failed have places of their own, so that hanging policy hosts,
+however many, keep nobody else's policy from being refreshed ahead of its end: 32 places of ten seconds are 276,000 a
+day, more than are kept.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import asyncio
 import enum
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mailcommon.dns.answer import Answer
@@ -22,6 +25,8 @@ from tlspolicyd.cache.entry import Entry, decode, make_entry
 from tlspolicyd.cache.keeper import Keeper
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.facts import Failure, Policy
+from tlspolicyd.lane import Lane
+from tlspolicyd.pace import Pace
 from tlspolicyd.sts.record import record_name, select
 from tlspolicyd.timing import Timing
 from tlspolicyd.tries import Tries
@@ -93,6 +98,7 @@ class Found:
     reason: str = ""  # for people
     pause: float = 0.0  # seconds until a fetch may be tried again
     tried: bool = False  # this process has fetched
+    absent: bool = False  # DNS says that there is no usable record, and the fetch was tried all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,9 @@ class Limits:
     questions: int = 500  # TXT look-ups at a time
     fetches: int = 1000  # first contacts
     refreshes: int = 32  # of policies that are held
+    repeats: int = 16  # of those whose refresh failed lately
+    refreshes_waiting: int = 5000  # for one of the above; the others come again minutes later
+    repeats_waiting: int = 200
     flights: int = 20_000  # domains being looked up, most of them waiting for one of the above
     negatives: int = 100_000  # domains remembered to have no policy
     facts: int = 16_384  # policies kept in the form in which they are handed out
@@ -127,45 +136,87 @@ class Discovery:
         self._clocks = clocks
         self._hooks = hooks
         self._sleep = sleep
+        self._pace = Pace()
         self._questions = asyncio.Semaphore(limits.questions)
         self._fetches = asyncio.Semaphore(limits.fetches)
-        self._refreshes = asyncio.Semaphore(limits.refreshes)
+        self._refreshes = Lane(limits.refreshes, limits.refreshes_waiting)
+        self._repeats = Lane(limits.repeats, limits.repeats_waiting)
 
     async def look(self, domain: str, held: Entry | None, *, anyway: bool, force: bool = False) -> Found:
         """Look at the TXT record; fetch if its id is not that of `held`, or `anyway`.
 
+        If nobody can read `held`, the policy host is asked whatever the TXT record says.
+
         `force`: without the pause after a failure, because a person wants it.
         """
+        async with self._pace.turn():
+            return await self._look(domain, held, anyway=anyway, force=force)
+
+    async def _look(self, domain: str, held: Entry | None, *, anyway: bool, force: bool) -> Found:
         async with self._questions:
             answer = await self.resolver.txt(record_name(domain))
         known = decode(held) if held is not None else None
+        damaged = held is not None and known is None  # there is a policy, and nobody can read it
         signal = select(answer.records)
         record_id = signal.id
         if answer.status.failed:
             reason = f"TXT look-up: {answer.status.value} {answer.detail}".rstrip()
-            if known is None or not anyway:
+            if not damaged and (known is None or not anyway):
                 return Found(Kind.UNKNOWN, reason=reason)
             # RFC 8461 §10.2: whoever disturbs DNS must not be able to keep a policy from being refreshed
-            record_id = known[0]
-        elif not record_id:
+            record_id = known[0] if known is not None else ""
+        elif not record_id and not damaged:
             return Found(Kind.ABSENT, answer.ttl, reason=signal.reason or "no TXT record for MTA-STS")
         elif known is not None and known[0] == record_id and not anyway:
             return Found(Kind.KEPT, answer.ttl)  # RFC 8461 §5.1
+        found = await self._try(domain, record_id, held, answer.ttl, readable=known is not None, force=force)
+        return replace(found, absent=True) if not record_id and not answer.status.failed else found
+
+    async def _try(
+        self, domain: str, record_id: str, held: Entry | None, ttl: float, *, readable: bool, force: bool
+    ) -> Found:
+        """Fetch if it is not too early, in the lane where it belongs. `readable`: the policy held is of use."""
         pause = 0.0 if force else self.tries.wait(domain, record_id, self._clocks.monotonic())
         if pause:
-            return Found(
-                Kind.WAITING, answer.ttl, pause=pause, reason="the last fetch failed, the next try comes later"
-            )
-        async with self._refreshes if held is not None else self._fetches:
-            if not self._keeper.store.shared:
-                return await self._fetch(domain, record_id, held, answer.ttl)
-            return await self._fetch_for_all(domain, record_id, held, answer.ttl, force=force)
+            return Found(Kind.WAITING, ttl, pause=pause, reason="the last fetch failed, the next try comes later")
+        if not readable or force:
+            async with self._fetches:
+                return await self._get(domain, record_id, held, ttl, force=force)
+        repeated = self.tries.unsteady(domain, self._clocks.monotonic())
+        lane = self._repeats if repeated else self._refreshes
+        if lane.full:
+            pause = self._timing.retry_least
+            return Found(Kind.WAITING, ttl, pause=pause, reason="too many other policies are being refreshed")
+        async with lane:
+            patience = None if repeated else self._timing.refresh_patience
+            return await self._get(domain, record_id, held, ttl, patience=patience)
 
-    async def _fetch(self, domain: str, record_id: str, held: Entry | None, ttl: float) -> Found:
+    async def _get(
+        self,
+        domain: str,
+        record_id: str,
+        held: Entry | None,
+        ttl: float,
+        *,
+        force: bool = False,
+        patience: float | None = None,
+    ) -> Found:
+        """Fetch, by ourselves or through another host; `patience`: seconds, None: the fetcher's own limit."""
+        if not self._keeper.store.shared:
+            return await self._fetch(domain, record_id, held, ttl, patience)
+        return await self._fetch_for_all(domain, record_id, held, ttl, patience, force=force)
+
+    async def _fetch(
+        self, domain: str, record_id: str, held: Entry | None, ttl: float, patience: float | None
+    ) -> Found:
         begun = self._clocks.monotonic()
         try:
-            result = await self.fetcher.fetch(domain)
+            async with asyncio.timeout(patience):
+                result = await self.fetcher.fetch(domain)
             policy, failure, reason = result.policy, result.failure, result.reason
+        except TimeoutError:
+            policy, failure = None, Failure.FETCH
+            reason = f"no policy within {patience or 0.0:g} s; the next try has more time"
         except Exception as fault:  # noqa: BLE001 - a bug there must not end the life of a policy here
             _log.exception("sts: %s", pairs(domain=domain, event="error"))
             policy, failure, reason = None, Failure.FETCH, f"error inside: {type(fault).__name__}"
@@ -182,24 +233,27 @@ class Discovery:
         return Found(Kind.FAILED, ttl, failure=failure, reason=reason, pause=pause, tried=True)
 
     async def _fetch_for_all(
-        self, domain: str, record_id: str, held: Entry | None, ttl: float, *, force: bool
+        self, domain: str, record_id: str, held: Entry | None, ttl: float, patience: float | None, *, force: bool
     ) -> Found:
         """As `_fetch`, once for all hosts that share the store; without the store, as if we were alone."""
         keeper, store = self._keeper, self._keeper.store
-        give_up = self._clocks.monotonic() + self._timing.claim
+        give_up = self._clocks.monotonic() + (patience or self._timing.claim)
         while not await keeper.ask(lambda: store.claim(domain, self._timing.claim), True):
             found = None if force else await self._from_others(domain, record_id, held, ttl)
             if found is not None:
                 return found
             if self._clocks.monotonic() >= give_up:
-                break
+                if patience is None:
+                    break
+                # the other host may be hanging too; what we hold is good until later
+                return Found(Kind.WAITING, ttl, pause=self._timing.retry_least, reason="another host is fetching")
             await self._sleep(_PAUSE)
         try:
             # After the claim: whoever had it before may have been done between two looks.
             found = None if force else await self._from_others(domain, record_id, held, ttl)
             if found is not None:
                 return found
-            found = await self._fetch(domain, record_id, held, ttl)
+            found = await self._fetch(domain, record_id, held, ttl, patience)
             if found.entry is not None and found.entry.max_age:
                 # before the claim ends, so that whoever waits for it finds this
                 await keeper.put_now(domain, found.entry)

@@ -18,16 +18,16 @@ from mailcommon.dns.answer import Status
 from mailcommon.dns.async_resolver import AsyncResolver
 from tlspolicyd.dane.lookup import SMTP, look_up
 from tlspolicyd.decide import decide
-from tlspolicyd.facts import DaneFact, Decision, Facts, Level, Mode, StsFact, Tlsa
+from tlspolicyd.facts import DaneFact, Decision, Facts, Level, Mode, SiteLevel, StsFact, Tlsa
 from tlspolicyd.mx_names import usable_patterns
 from tlspolicyd.query import POLICY, read_query
 from tlspolicyd.render import policy_line, render
-from tlspolicyd.sts.fetch import policy_host
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import FetchResult, policy_host
 from tlspolicyd.sts.policy import match_mx
 from tlspolicyd.sts.record import record_name, select
 
 _SHOWN_RECORDS = 5
+_NO_DOMAIN = "only a domain that is resolved by MX has a policy"
 
 
 class FactSource(Protocol):
@@ -51,7 +51,7 @@ class Parts:
     lookup: FactSource
     resolver: AsyncResolver
     fetcher: PolicyFetcher | None = None  # None: the policy host is not asked
-    strict_default: bool = False  # see decide
+    site_level: SiteLevel = SiteLevel.DANE  # see decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +87,14 @@ async def explain(key: str, parts: Parts) -> Explanation:
     asked = read_query(POLICY, key)
     domain = asked.domain
     if domain is None:
-        return Explanation(key, None, reply="NOTFOUND ", notes=("only a domain that is resolved by MX has a policy",))
+        return Explanation(key, None, reply="NOTFOUND ", notes=(f"{_NO_DOMAIN}{_meant(key)}",))
     facts, record, addresses = await asyncio.gather(
         parts.lookup.facts(domain, asked.port), _record(parts.resolver, domain), _addresses(parts.resolver, domain)
     )
     fetch = None
     if parts.fetcher is not None and record.id:
         fetch = await parts.fetcher.fetch(domain, with_certificate=True)
-    decision = decide(facts, strict_default=parts.strict_default)
+    decision = decide(facts, parts.site_level)
     shown = facts
     if facts.dane.enabled and not facts.dane.mx_secure and facts.dane.hosts:
         # the decision did not look at them, Postfix will
@@ -119,6 +119,13 @@ async def explain(key: str, parts: Parts) -> Explanation:
         _matches(shown),
         tuple(notes(decision, shown, fetch)),
     )
+
+
+def _meant(key: str) -> str:
+    """A hint for what is no key of Postfix's, but something with a domain in it."""
+    domain = key.rpartition("@")[2].partition("://")[2 if "://" in key else 0].partition("/")[0]
+    known = read_query(POLICY, domain).domain
+    return f"; did you mean {known}?" if domain != key and known is not None else ""
 
 
 def notes(decision: Decision, facts: Facts, fetch: FetchResult | None = None) -> list[str]:

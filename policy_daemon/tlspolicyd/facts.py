@@ -108,6 +108,19 @@ class Level(enum.StrEnum):
     TEMP = "temp"  # defer: the policy map cannot say
 
 
+class SiteLevel(enum.StrEnum):
+    """The site's own smtp_tls_security_level (postconf(5)), which holds where nothing else is said."""
+
+    NONE = "none"
+    MAY = "may"
+    ENCRYPT = "encrypt"
+    DANE = "dane"
+    DANE_ONLY = "dane-only"
+    VERIFY = "verify"
+    SECURE = "secure"
+    FINGERPRINT = "fingerprint"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     domain: str

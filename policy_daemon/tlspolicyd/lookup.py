@@ -19,8 +19,7 @@ import cachetools
 
 from mailcommon.dns.async_resolver import AsyncResolver
 from tlspolicyd.dane.lookup import SMTP, look_up
-from tlspolicyd.facts import DaneFact, Facts, Mode, StsFact
-from tlspolicyd.sts.policy import match_mx
+from tlspolicyd.facts import DaneFact, Facts, StsFact
 
 _OFF = DaneFact(enabled=False, reason="DANE is switched off")
 
@@ -36,13 +35,16 @@ class PolicySource(Protocol):
         """The same if it is at hand."""
         ...
 
-    def suspect(self, domain: str) -> None:
-        """The policy held does not fit the domain's MX hosts: look for a newer one."""
-        ...
+
+def _nothing(_facts: Facts) -> None:
+    pass
 
 
 class Lookup:
-    """`dane`: whether DANE is looked up; `clock` is monotonic, in seconds."""
+    """`dane`: whether DANE is looked up; `answered` hears of all facts that are given out, and must not wait.
+
+    `clock` is monotonic, in seconds.
+    """
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Lookup:
         wait: float = 3.0,
         seconds: float = 10.0,
         entries: int = 50_000,
+        answered: Callable[[Facts], None] = _nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._policies = policies
@@ -60,6 +63,7 @@ class Lookup:
         self._dane_enabled = dane
         self._wait = wait
         self._seconds = seconds
+        self._answered = answered
         self._clock = clock
         self._kept: cachetools.TLRUCache[tuple[str, int], tuple[float, DaneFact]] = cachetools.TLRUCache(
             entries, _expiry, timer=clock
@@ -68,9 +72,7 @@ class Lookup:
     async def facts(self, domain: str, port: int = SMTP) -> Facts:
         """What is known of `domain` (A-labels, lower case); `port`: where Postfix will connect to."""
         sts, found = await asyncio.gather(self._policies.fact(domain, self._wait), self._dane(domain, port))
-        if _does_not_fit(sts, found):
-            self._policies.suspect(domain)
-        return Facts(domain, sts, found)
+        return self._give(Facts(domain, sts, found))
 
     def hot(self, domain: str, port: int = SMTP) -> Facts | None:
         """The same, if nothing has to be waited for."""
@@ -78,11 +80,15 @@ class Lookup:
         if sts is None:
             return None
         known = self._known(domain, port)
-        return None if known is None else Facts(domain, sts, known)
+        return None if known is None else self._give(Facts(domain, sts, known))
 
     def peek(self, domain: str) -> StsFact | None:
         """What MTA-STS says, if it is at hand."""
         return self._policies.peek(domain)
+
+    def _give(self, facts: Facts) -> Facts:
+        self._answered(facts)
+        return facts
 
     def _known(self, domain: str, port: int) -> DaneFact | None:
         if not self._dane_enabled:
@@ -101,14 +107,6 @@ class Lookup:
         fact = await look_up(self._resolver, domain, port=port, seconds=self._seconds)
         self._kept[domain, port] = (self._clock() + fact.expires_in, fact)
         return fact
-
-
-def _does_not_fit(sts: StsFact, found: DaneFact) -> bool:
-    """True if a cached enforce policy allows none of the MX hosts: it may have changed (RFC 8461 §5.1)."""
-    if not (sts.cached and sts.policy is not None and sts.policy.mode is Mode.ENFORCE and found.hosts):
-        return False
-    patterns = sts.policy.mx
-    return not any(match_mx(patterns, host.name) for host in found.hosts)
 
 
 def _expiry(_key: tuple[str, int], kept: tuple[float, DaneFact], _now: float) -> float:

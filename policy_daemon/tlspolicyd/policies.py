@@ -5,7 +5,7 @@ look-up of a domain, but no longer than it is told to. There is one look-up of a
 
 Diagnostics: nothing here raises. A fault in DNS or in the fetch never takes an unexpired policy away; without one it
 means "no policy", since a mail that waits for ever helps nobody (RFC 8461 §3.3). `unreadable` is set for an enforce
-policy whose text is damaged in the store, for at most a day.
+policy whose text is damaged in the store, for at most a day; for at most an hour if its TXT record is gone too.
 Limits: `discovery.Limits`. Beyond them a domain that is asked for the first time has no policy for the moment.
 """
 
@@ -24,27 +24,21 @@ from tlspolicyd.cache.store import Store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Discovery, Fetcher, Found, Hooks, Kind, Limits, TxtResolver
 from tlspolicyd.facts import Failure, Mode, StsFact
+from tlspolicyd.negatives import Negatives
 from tlspolicyd.timing import DAY, Timing
 
 _SKEW = 300.0  # seconds that a fetch may lie ahead of our clock: another host's clock
+_GIVE_UP = 3600.0  # seconds; a mail that waits so long is not yet returned to its sender
 _NOTED = 10_000  # domains whose lost TXT record was logged
 
 _log = logging.getLogger("tlspolicyd")
 
 
 @dataclass(slots=True)
-class _Negative:
-    """No policy is known."""
-
-    fact: StsFact
-    until: float  # monotonic
-    check_at: float  # monotonic: when the TXT record is worth a look although `until` has not come
-
-
-@dataclass(slots=True)
 class _Flight:
     task: asyncio.Task[Found | None]
     started: float  # monotonic
+    suspected: bool = False  # the policy held came under suspicion meanwhile
 
 
 class Policies:
@@ -74,11 +68,12 @@ class Policies:
         self.discovery = Discovery(
             resolver, fetcher, self.keeper, self._timing, self._limits, self._clocks, self._hooks, sleep
         )
-        self._negatives: OrderedDict[str, _Negative] = OrderedDict()
+        self._negatives = Negatives(self._limits.negatives, self._monotonic)
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
+        self._tended_again: set[str] = set()  # those whose refresh failed lately
         self._made: deque[Entry] = deque()
-        self._suspected: OrderedDict[str, float] = OrderedDict()
+        self._suspected: OrderedDict[str, tuple[float, float]] = OrderedDict()  # until when, and how long that was
         self._record_gone: set[str] = set()
         self._jump_logged = float("-inf")
 
@@ -93,7 +88,7 @@ class Policies:
 
     @property
     def refreshing(self) -> int:
-        """How many look-ups that `tend` has started."""
+        """How many look-ups that `tend` has started, without those of domains whose refresh failed lately."""
         return len(self._tended)
 
     async def start(self) -> None:
@@ -123,11 +118,7 @@ class Policies:
         negative = self._negatives.get(domain)
         if negative is None:
             return None
-        now = self._monotonic()
-        if now >= negative.until:
-            del self._negatives[domain]
-            return None
-        if now >= negative.check_at:
+        if self._monotonic() >= negative.check_at:
             self._start(domain)
         return negative.fact
 
@@ -156,10 +147,17 @@ class Policies:
         and forget to change the id.
         """
         now = self._monotonic()
-        entry = self.keeper.get(domain)
-        if entry is None or now < self._suspected.get(domain, 0.0) or domain in self._flights:
+        until, pause = self._suspected.get(domain, (0.0, 0.0))
+        if self.keeper.get(domain) is None or now < until:
             return
-        self._suspected[domain] = now + self._timing.suspect
+        flight = self._flights.get(domain)
+        if flight is not None:
+            flight.suspected = True  # it may end without a fetch
+            return
+        _log.info("sts: %s", pairs(domain=domain, event="the policy held allows no MX host, looking for a newer one"))
+        # a domain that stays wrong is asked less and less often
+        pause = min(2 * pause, self._timing.check_most) if now < until + 2 * pause else self._timing.suspect
+        self._suspected[domain] = (now + pause, pause)
         self._suspected.move_to_end(domain)
         if len(self._suspected) > _NOTED:
             self._suspected.popitem(last=False)
@@ -179,9 +177,14 @@ class Policies:
             return False
         if wall < self._timing.refresh_at(domain, entry) or domain in self._flights:
             return False
+        tended = self._tended
+        if self.discovery.tries.unsteady(domain, self._monotonic()):
+            tended = self._tended_again
+            if len(tended) >= 2 * self._limits.repeats:
+                return False
         if self._start(domain) is None:
             return False
-        self._tended.add(domain)
+        tended.add(domain)
         return True
 
     async def refresh(self, domain: str) -> Found | None:
@@ -209,15 +212,19 @@ class Policies:
         return flight
 
     async def _fly(self, domain: str, *, anyway: bool, force: bool) -> Found | None:
+        found = None
         try:
-            return await self._look(domain, anyway=anyway, force=force)
+            found = await self._look(domain, anyway=anyway, force=force)
         except Exception:  # noqa: BLE001 - logged once, and the domain is as one whose look-up failed
             _log.exception("sts: %s", pairs(domain=domain, event="error"))
             self._no_policy(domain, Found(Kind.UNKNOWN, reason="error inside"))
-            return None
         finally:
-            self._flights.pop(domain, None)
+            flight = self._flights.pop(domain, None)
             self._tended.discard(domain)
+            self._tended_again.discard(domain)
+        if flight is not None and flight.suspected and found is not None and found.kind in (Kind.KEPT, Kind.UNKNOWN):
+            self.suspect(domain)
+        return found
 
     async def _look(self, domain: str, *, anyway: bool, force: bool) -> Found:
         held = self._held(domain)
@@ -256,11 +263,11 @@ class Policies:
             if held is not None:
                 self.keeper.forget(domain)
             pause = self._timing.retry_least
-            self._set_negative(
+            self._negatives.put(
                 domain, StsFact(domain, signalled=True, cached=True, reason="max_age is 0"), pause, pause
             )
             return
-        self._negatives.pop(domain, None)
+        self._negatives.drop(domain)
         entry.check_at = self._next_check(domain, entry, found.ttl)
         if found.tried and not self.keeper.store.shared:
             self.keeper.put(domain, entry)
@@ -270,6 +277,8 @@ class Policies:
     def _keep(self, domain: str, held: Entry, found: Found, *, due: bool) -> None:
         """RFC 8461 §3.3: whatever went wrong, an unexpired policy is applied."""
         held.check_at = self._next_check(domain, held, found.ttl)
+        if found.absent:
+            self._give_up(domain, held)
         if found.kind is Kind.FAILED:
             self._hooks.refresh_failed(str(found.failure))
             if held.mode is not Mode.NONE:  # RFC 8461 §3.3: alert the administrator, unless the mode is none
@@ -303,27 +312,20 @@ class Policies:
 
     def _no_policy(self, domain: str, found: Found) -> None:
         """RFC 8461 §3.3: without an unexpired policy a failure means delivery as though there were none."""
-        former = self._negatives.get(domain)
+        former = self._negatives.last(domain)
         if found.kind in (Kind.FAILED, Kind.WAITING):
             failure = found.failure or Failure.FETCH
-            if found.kind is Kind.WAITING and former is not None and former.fact.failure is not None:
-                failure, found = former.fact.failure, replace(found, reason=former.fact.reason)
+            if found.kind is Kind.WAITING and former is not None and former.failure is not None:
+                failure, found = former.failure, replace(found, reason=former.reason)
             fact = StsFact(domain, signalled=True, failure=failure, cached=True, reason=found.reason)
             check = min(found.pause, self._timing.negative_for(found.ttl))  # a new id may be tried at once
-            self._set_negative(domain, fact, found.pause, check)
+            self._negatives.put(domain, fact, found.pause, check)
         else:
             fact = StsFact(domain, cached=True, reason=found.reason)
             seconds = self._timing.negative_for(found.ttl)
-            self._set_negative(domain, fact, seconds, seconds)
-        if former is None or former.fact != fact:
+            self._negatives.put(domain, fact, seconds, seconds)
+        if former != fact:
             self._on_change(domain)
-
-    def _set_negative(self, domain: str, fact: StsFact, seconds: float, check: float) -> None:
-        now = self._monotonic()
-        self._negatives.pop(domain, None)
-        self._negatives[domain] = _Negative(fact, now + seconds, now + check)
-        if len(self._negatives) > self._limits.negatives:
-            self._negatives.popitem(last=False)
 
     def _in_force(self, domain: str, entry: Entry, wall: float) -> bool:
         """Whether `entry` has not expired; puts right what a jump of the clock would do to it."""
@@ -377,6 +379,18 @@ class Policies:
         )
         return self._remember(entry)
 
+    def _give_up(self, domain: str, entry: Entry) -> None:
+        """Nobody can read the policy, the domain does not announce it any more, its host does not give it out."""
+        rest = max(int(self._wall() + _GIVE_UP - entry.fetched_at), 0)
+        if rest >= entry.max_age:
+            return  # the hour has begun before
+        event = "the enforce policy held cannot be read and has no TXT record any more: it ends within the hour"
+        _log.warning("sts: %s", pairs(domain=domain, event=event))
+        entry.max_age = rest
+        if entry.fact is not None:
+            entry.fact = replace(entry.fact, expires_at=entry.expires_at)
+        self.keeper.put(domain, entry)
+
     def _remember(self, entry: Entry) -> StsFact | None:
         self._made.append(entry)
         if len(self._made) > self._limits.facts:
@@ -384,6 +398,6 @@ class Policies:
         return entry.fact
 
     def _changed_elsewhere(self, domain: str) -> None:
-        self._negatives.pop(domain, None)
+        self._negatives.drop(domain)
         self.discovery.tries.clear(domain)
         self._on_change(domain)

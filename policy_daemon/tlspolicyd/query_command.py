@@ -16,6 +16,7 @@ from tlspolicyd.cache.store import Store, StoreFault, open_store
 from tlspolicyd.explain import Parts, explain
 from tlspolicyd.explain_json import as_json as explain_as_json
 from tlspolicyd.explain_text import as_text
+from tlspolicyd.facts import SiteLevel
 from tlspolicyd.lookup import Lookup
 from tlspolicyd.policies import Policies
 from tlspolicyd.query import POLICY, read_query
@@ -56,7 +57,7 @@ async def _explain(
             remarks.append(f"DANE: the resolver {found.word}: {found.detail}")
     # no mail waits here, so that there is time for the whole fetch
     lookup = Lookup(policies, resolver, dane=dane, wait=settings.sts.timeout)
-    explanation = await explain(key, Parts(lookup, resolver, fetcher, strict_default=settings.strict_default))
+    explanation = await explain(key, Parts(lookup, resolver, fetcher, SiteLevel(settings.site_level)))
     await policies.close()
     return explain_as_json(explanation) if as_json else as_text(explanation, time.time()).rstrip(), remarks
 

@@ -21,6 +21,11 @@ DEFAULT_FILE = Path("/etc/gatepost/tlspolicyd.toml")
 
 def _store(value: str) -> str:
     if re.fullmatch(r"memory:|sqlite:/[^\0]+|(redis|rediss|unix)://\S+", value):
+        if value.startswith("redis"):
+            try:
+                _ = urlsplit(value).port
+            except ValueError:
+                raise ValueError('the port of "redis://HOST:PORT/NUMBER" is no number up to 65535') from None
         return value
     raise ValueError('must be "sqlite:/path", "redis://HOST:PORT/NUMBER" or "memory:"')
 
@@ -91,11 +96,6 @@ class Settings(Section):
     dane: Dane = Dane()
     cache: Cache = Cache()
     metrics: Metrics = Metrics()
-
-    @property
-    def strict_default(self) -> bool:
-        """Whether Postfix's own level demands TLS of every host: then no answer may be the level dane."""
-        return self.site_level not in ("none", "may", "dane")
 
 
 def load(path: Path) -> Settings:

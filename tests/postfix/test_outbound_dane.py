@@ -198,3 +198,16 @@ def test_no_answer_is_weaker_than_the_sites_own_level(outbound: Callable[..., Ou
         assert line == "NOTFOUND "
         assert fate.status == "deferred", fate.log
         assert "TLS is required, but was not offered by host mx2.some.example" in fate.log
+
+
+@pytest.mark.parametrize("level", ["dane-only", "fingerprint"])
+def test_an_enforce_policy_does_not_replace_a_stricter_level(outbound: Callable[..., Outbound], level: str) -> None:
+    """The host has what the policy asks for, and not what this site asks of everybody."""
+    made = outbound(postfix_settings={"smtp_tls_security_level": level}, settings={"site_level": level})
+    made.domain("sts.example", made.mx("mx.sts.example"), policy=policy("mx.sts.example"))
+    with made:
+        fate, line = deliver(made, "sts")
+        assert line == "NOTFOUND "
+        assert fate.status == "deferred", fate.log
+        assert made.hosts.find("u@sts.example") == []
+        made.daemon.log.wait(f"own level {level} is stricter")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.milter_daemon import program, toml
+from tests.support.daemon_process import toml
+from tests.support.milter_daemon import program
 
 SECONDS = 20.0  # none of these commands takes a second; a busy machine may
 

@@ -30,7 +30,7 @@ FAULTS = {
     "garbage": "octets that are no HTTP",
     "packed": "the policy packed with gzip, and marked so",
     "bomb": "64 MB of policy packed with gzip, and marked so",
-    "redirect": "301 to another path of the same host, where the policy is",
+    "redirect": "301 to `redirect_to`, or to another path of the same host, where the policy is",
     "cookie": "the policy, and a cookie",
 }
 BEFORE_TLS = frozenset(("silent", "reset", "plain", "no-name"))
@@ -50,6 +50,7 @@ class Host:
     content_type: str = "text/plain"  # "": none
     delay: float = 0.0  # seconds before an answer
     pause: float = 1.0  # seconds between the octets of drip
+    redirect_to: str = ""
     fault_addresses: frozenset[str] = frozenset()  # of ours, the ones that have the fault; none: all
     connections: int = 0
     handshakes: int = 0  # that succeeded
@@ -119,7 +120,11 @@ async def answer(writer: asyncio.StreamWriter, host: Host, fault: str, path: str
         await _send(writer, host, _header(host, len(packed), "Content-Encoding: gzip") + packed)
         await _finish(writer)
     elif fault == "redirect" and path != "/elsewhere":
-        await _send(writer, host, _header(host, 0, f"Location: https://{host.name}/elsewhere", status=301))
+        await _send(
+            writer,
+            host,
+            _header(host, 0, f"Location: {host.redirect_to or f'https://{host.name}/elsewhere'}", status=301),
+        )
         await _finish(writer)
     elif host.status in (204, 304):
         await _send(writer, host, _header(host, 0))

@@ -101,6 +101,8 @@ class PolicyHost:
     async def _sort(self, connection: socket.socket) -> None:
         """Find the host that a new connection is for, and serve it."""
         self.connections += 1
+        # asyncio sets it for sockets that were made with the protocol number of TCP, and accepted ones have 0
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             hello = await _peek(self._loop, connection)
             host = self._hosts.get(server_name(hello))

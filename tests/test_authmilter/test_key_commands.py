@@ -18,10 +18,11 @@ from authmilter.dkim import key as records
 from authmilter.sign import publish
 from authmilter.sign.key import PrivateKey, load
 from mailcommon.dns.answer import Answer, Status
+from tests.support.daemon_process import toml
 from tests.support.dkim_signer import dns_record, make_key, public_base64
 from tests.support.dkim_zone import TxtTable
 from tests.support.inbound import settings_of
-from tests.support.milter_daemon import program, toml
+from tests.support.milter_daemon import program
 from tests.support.signing import Keys
 from tests.support.unbound import PrivateUnbound
 from tests.support.unbound import missing as unbound_missing

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 import time
+from typing import Any
 
+import dns.exception
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,3 +142,31 @@ def test_a_message_full_of_deep_names_is_read_in_time(rdtype: int) -> None:
     began = time.process_time()
     wire.read(octets, QUERY, rdtype, 1000)
     assert time.process_time() - began < 1.0
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(("A", "AAAA", "TXT")),
+    st.binary(max_size=20) | st.lists(st.binary(max_size=20)).map(lambda parts: b"".join(map(_string, parts))),
+)
+def test_what_is_read_without_dnspython_is_read_as_it_reads_it(rdtype: str, data: bytes) -> None:
+    number = TYPES[rdtype]
+    query = wire.make_query(NAME, number)
+    octets = query.octets[:2] + message(record(number, data), 1)[2:]
+    octets = octets[:12] + query.octets[12 : query.question_end] + octets[query.question_end :]
+    reply = wire.read(octets, query, number, 10)
+    try:
+        rdata: Any = dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.RdataType(number), data, 0, len(data))
+    except (dns.exception.DNSException, ValueError):
+        assert reply is None
+        return
+    assert reply is not None
+    expected = b"".join(rdata.strings) if rdtype == "TXT" else rdata.address
+    values = to_values(number, reply.records[NAME])
+    if rdtype == "AAAA":  # two spellings of "::1.2.3.4"
+        values, expected = (ipaddress.ip_address(values[0]),), ipaddress.ip_address(expected)
+    assert values == (expected,)
+
+
+def _string(part: bytes) -> bytes:
+    return bytes((len(part),)) + part

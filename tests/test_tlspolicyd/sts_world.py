@@ -14,12 +14,12 @@ import uvloop
 
 from mailcommon.dns.async_resolver import AsyncDnsResolver
 from mailcommon.dns.settings import DnsSettings
+from mailcommon.fetch.client import ClientSettings
 from tests.support.certificates import PrivateCa
 from tests.support.dns_server import FakeDns
 from tests.support.policy_answers import Host
 from tests.support.policy_host import PolicyHost
-from tlspolicyd.sts.fetch import Fetcher, FetchSettings
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import Fetcher, FetchResult
 
 T = TypeVar("T")
 
@@ -70,9 +70,9 @@ class World:
         with asyncio.Runner(loop_factory=self.loop) as runner:
             return runner.run(main())
 
-    def settings(self, **changes: Any) -> FetchSettings:
+    def settings(self, **changes: Any) -> ClientSettings:
         """Those of the tests: our authority, our port, loopback allowed, five seconds."""
-        return FetchSettings(
+        return ClientSettings(
             **{
                 "ca_file": str(self.ca_file),
                 "https_port": self.server.port,

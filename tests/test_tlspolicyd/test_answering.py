@@ -12,7 +12,7 @@ import pytest
 
 from tlspolicyd import answering, socketmap
 from tlspolicyd.answering import Answers
-from tlspolicyd.facts import DaneFact, Facts, Mode, MxHost, Policy, StsFact, Tlsa
+from tlspolicyd.facts import DaneFact, Facts, Mode, MxHost, Policy, SiteLevel, StsFact, Tlsa
 from tlspolicyd.metrics import Metrics
 from tlspolicyd.ready import ReadyReplies
 from tlspolicyd.socketmap import write_reply, write_request
@@ -36,7 +36,7 @@ class StandIn:
         self.later = later
         self.asked = 0
         self.go = asyncio.Event()
-        self.strict_default = False
+        self.site_level = SiteLevel.DANE
         self.policy: StsFact | Exception | None = None
 
     def hot(self, _domain: str, _port: int) -> Facts | None:

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from mailcommon.fetch.client import Client
+from mailcommon.fetch.fetched import Document, Fault, Fetched, failed
+from mailcommon.fetch.location import Location
 from tests.test_tlspolicyd.policy_world import in_loop
 from tlspolicyd.assembly import make_tools
 from tlspolicyd.settings import Settings
-from tlspolicyd.sts.fetch import Fetcher
-from tlspolicyd.sts.http_answer import FetchResult, failed
 
 
 @in_loop
@@ -20,12 +21,12 @@ async def test_first_contacts_that_hang_leave_refreshes_their_places(monkeypatch
     )
     resolver, fetcher = make_tools(settings)
 
-    async def timed(_: Fetcher, host: str) -> FetchResult:
-        if host != "mta-sts.refreshed.example":
+    async def timed(_: Client, location: Location, _document: Document) -> Fetched:
+        if location.host != "mta-sts.refreshed.example":
             await asyncio.sleep(30)
-        return failed("asked")
+        return failed(Fault.TIME, "asked")
 
-    monkeypatch.setattr(Fetcher, "_timed", timed)
+    monkeypatch.setattr(Client, "_timed", timed)
     hanging = [asyncio.ensure_future(fetcher.fetch(f"d{number}.example")) for number in range(3)]
     await asyncio.sleep(0)
     assert (await fetcher.fetch("refreshed.example")).reason == "asked"

@@ -9,7 +9,21 @@ import pytest
 
 from tests.support.requirements import require
 from tests.support.valkey import PrivateValkey, missing
-from tests.test_tlspolicyd.policy_world import SERVFAIL, START, Dns, Hosts, Result, World, in_loop, policy, record
+from tests.test_tlspolicyd.policy_world import (
+    DAY,
+    FETCH_FAILED,
+    SERVFAIL,
+    START,
+    Clock,
+    Dns,
+    Hosts,
+    Result,
+    World,
+    in_loop,
+    policy,
+    record,
+)
+from tlspolicyd.cache import keeper as keeper_module
 from tlspolicyd.cache.entry import decode, make_entry
 from tlspolicyd.cache.redis import RedisStore
 from tlspolicyd.cache.store import StoreFault
@@ -31,18 +45,25 @@ def server(started: PrivateValkey) -> PrivateValkey:
     return started
 
 
-def store(server: PrivateValkey) -> RedisStore:
-    return RedisStore(server.url, lambda: START)
+def store(server: PrivateValkey, clock: Clock | None = None) -> RedisStore:
+    return RedisStore(server.url, lambda: START if clock is None else clock.wall)
 
 
 class Host(World):
     """One of several that share DNS, policy hosts and the store."""
 
-    def __init__(self, server: PrivateValkey, dns: Dns | None = None, hosts: Hosts | None = None) -> None:
+    def __init__(
+        self,
+        server: PrivateValkey,
+        dns: Dns | None = None,
+        hosts: Hosts | None = None,
+        clock: Clock | None = None,
+        entries: int = 1000,
+    ) -> None:
         async def pause(_: float) -> None:
             await asyncio.sleep(0.001)
 
-        super().__init__(store(server), dns=dns, hosts=hosts, sleep=pause)
+        super().__init__(store(server, clock), dns=dns, hosts=hosts, clock=clock, entries=entries, sleep=pause)
 
 
 async def pair(server: PrivateValkey) -> tuple[Host, Host]:
@@ -191,6 +212,49 @@ async def test_the_server_goes_away_and_comes_back_empty(caplog: pytest.LogCaptu
 
 
 @in_loop
+async def test_a_server_that_is_away_while_the_memory_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the other hosts is dropped for it, and what they fetched meanwhile is seen."""
+    require(missing())
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    with PrivateValkey() as server:
+        world = Host(server, entries=20)
+        await world.policies.start()
+        for number in range(50):  # all of them in the store, 20 in memory
+            world.publish(f"d{number}.example", "1")
+            await world.use(f"d{number}.example")
+        keeper = world.policies.keeper
+        assert await keeper.sync()
+        working, keeper.store.write = keeper.store.write, away  # type: ignore[method-assign]
+        for _ in range(4):
+            for number in range(30, 50):  # forgotten again and again, under changing names
+                keeper.forget(f"d{number}.example")
+                keeper.put(f"d{number}.example", make_entry(policy("late"), "2", START + 1, START))
+                keeper.forget(f"x{_}{number}.example")
+            assert not await keeper.sync()
+            assert len(keeper._dirty) <= 2 * 20 + 10
+        assert keeper.unwritten == 20
+        keeper.store.write = working  # type: ignore[method-assign]
+        other = store(server)
+        await other.write([(A, make_entry(policy(), "1", START, START))], START)
+        world.clock.go(61)
+        for _ in range(3):
+            assert await keeper.sync()
+        assert keeper.unwritten == 0
+        assert keeper.get(A) is not None
+        kept = {domain: entry async for batch in other.load() for domain, entry in batch}
+        assert set(kept) == {A} | {f"d{number}.example" for number in range(50)}
+        late = kept["d40.example"]
+        assert late is not None
+        assert late.fetched_at == START + 1
+        await other.close()
+        await close(world)
+
+
+async def away(rows: object, now: float) -> None:
+    raise StoreFault("away")
+
+
+@in_loop
 async def test_a_server_emptied_and_filled_by_others_gets_ours_again(server: PrivateValkey) -> None:
     one = Host(server)
     await one.policies.start()
@@ -274,6 +338,27 @@ async def test_damaged_values(value: str, server: PrivateValkey) -> None:
     await world.use(A)
     assert await world.use(A) == policy()
     await close(world)
+
+
+@pytest.mark.parametrize("value", ["enforce", "enforce 1700000000 604800 1700000000 {"])
+@pytest.mark.parametrize(("signalled", "longest"), [(True, DAY), (False, 3600)])
+@in_loop
+async def test_restarts_do_not_begin_the_time_of_a_damaged_value_anew(
+    value: str, signalled: bool, longest: float, server: PrivateValkey
+) -> None:
+    server.command("SET", "{tlspolicyd}:policy:a.example", value)
+    clock = Clock()
+    for _ in range(10):
+        host = Host(server, clock=clock)
+        host.hosts.results[A] = FETCH_FAILED
+        if signalled:
+            host.dns.answers[A] = record("1")
+        await host.policies.start()
+        fact = await host.policies.fact(A, 5.0)
+        assert fact.unreadable == (clock.wall < START + longest)
+        await host.quiet()
+        await close(host)
+        clock.go(longest / 8)
 
 
 @in_loop

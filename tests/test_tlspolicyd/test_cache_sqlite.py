@@ -11,25 +11,30 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from mailcommon.dns.answer import Answer
 from tests.test_tlspolicyd.policy_world import (
     DAY,
     FETCH_FAILED,
     NO_RECORD,
     SERVFAIL,
     START,
+    Clock,
+    Result,
     World,
     in_loop,
     policy,
     record,
 )
+from tlspolicyd.cache import keeper as keeper_module
 from tlspolicyd.cache.entry import Entry, decode, make_entry
 from tlspolicyd.cache.sqlite import SqliteStore
+from tlspolicyd.cache.store import Row, StoreFault
 from tlspolicyd.facts import Mode
 
 A = "a.example"
@@ -39,8 +44,8 @@ def store(folder: Path) -> SqliteStore:
     return SqliteStore(str(folder / "policies.db"))
 
 
-async def world_of(folder: Path) -> World:
-    world = World(store(folder))
+async def world_of(folder: Path, clock: Clock | None = None) -> World:
+    world = World(store(folder), clock=clock)
     await world.policies.start()
     return world
 
@@ -94,6 +99,7 @@ WRITER = """
 import asyncio, sys, time
 from tlspolicyd.cache.entry import make_entry
 from tlspolicyd.cache.sqlite import SqliteStore
+from tlspolicyd.cache.store import Row
 from tlspolicyd.facts import Mode, Policy
 
 async def main():
@@ -246,6 +252,49 @@ async def test_an_unreadable_policy_is_mended_by_the_next_fetch(tmp_path: Path) 
     assert await world.use("d0.example") == policy()
     assert world.changed == ["d0.example"]
     await world.policies.close()
+
+
+@pytest.mark.parametrize("answer", [NO_RECORD, SERVFAIL])
+@in_loop
+async def test_the_host_of_an_unreadable_policy_is_asked_whatever_dns_says(
+    answer: Answer[bytes], tmp_path: Path
+) -> None:
+    await fill(tmp_path, 1)
+    spoil(tmp_path, "UPDATE policies SET body = x'ff'")
+    world = await world_of(tmp_path)
+    world.dns.answers["d0.example"] = answer
+    world.hosts.results["d0.example"] = Result(policy())
+    await world.use("d0.example")
+    assert await world.use("d0.example") == policy()
+    assert world.hosts.fetched == ["d0.example"]
+    world.publish("d0.example", "7", policy("new.example"))  # any record is new then
+    world.clock.go(3700)
+    await world.use("d0.example")
+    assert await world.use("d0.example") == policy("new.example")
+    await world.policies.close()
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [(NO_RECORD, 3600), (SERVFAIL, DAY), (record("1"), DAY)])
+@in_loop
+async def test_mail_waits_for_an_unreadable_policy_for_a_set_time(
+    answer: Answer[bytes], seconds: float, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With restarts in between; no TXT record and a policy host that gives nothing out: an hour, else a day."""
+    await fill(tmp_path, 1)
+    spoil(tmp_path, "UPDATE policies SET body = x'ff'")
+    clock = Clock()
+    for turn in range(8):
+        world = await world_of(tmp_path, clock)
+        world.dns.answers["d0.example"] = answer
+        assert (await world.policies.fact("d0.example", 5.0)).unreadable
+        await world.quiet()
+        clock.go(seconds / 8 + (9 if turn == 7 else -1))
+        await world.policies.close()
+    world = await world_of(tmp_path, clock)
+    world.dns.answers["d0.example"] = answer
+    assert not (await world.policies.fact("d0.example", 5.0)).unreadable
+    await world.policies.close()
+    assert caplog.text.count("ends within the hour") == (answer is NO_RECORD)
 
 
 @pytest.mark.parametrize("mode", [Mode.TESTING, Mode.NONE])
@@ -402,6 +451,75 @@ async def test_a_full_memory_drops_in_the_store_too(tmp_path: Path) -> None:
     assert set(await closing(store(tmp_path))) == {"d2.example", "d3.example"}
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["read before", "never read"])
+@in_loop
+async def test_a_store_that_is_away_while_the_memory_is_full_costs_no_more_than_so_much(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    folder = tmp_path / "there"
+    folder.mkdir()
+    await fill(folder, 20)
+    if not known:
+        folder.rename(tmp_path / "away")
+    world = World(store(folder), entries=20)
+    keeper = world.policies.keeper
+    await world.policies.start()
+    if known:
+        folder.rename(tmp_path / "away")
+    most = 0
+    for number in range(300):
+        world.publish(f"n{number}.example", "1")
+        await world.use(f"n{number}.example")
+        assert not await keeper.sync()
+        most = max(most, len(keeper._dirty))
+    keeper.forget("n299.example")
+    assert 20 < most <= 2 * 20 + 10
+    assert keeper.unwritten
+    (tmp_path / "away").rename(folder)
+    world.clock.go(61)
+    for _ in range(3):
+        assert await keeper.sync()
+    assert keeper.unwritten == 0
+    expected = set(keeper.domains())
+    await world.policies.close()
+    kept = await closing(store(folder))
+    assert set(kept) == expected
+    if known:  # what was read has gone for what is newer; what was never read is not dropped unseen
+        assert expected == {f"n{number}.example" for number in range(280, 299)}
+
+
+@in_loop
+async def test_a_store_that_goes_away_again_while_all_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "_BATCH", 10)
+    await fill(tmp_path, 40)
+    world = World(store(tmp_path), entries=20)
+    await world.policies.start()
+    keeper = world.policies.keeper
+    write, broken = keeper.store.write, 0
+
+    async def failing(rows: Sequence[Row], now: float) -> None:
+        nonlocal broken
+        broken += 1
+        if broken % 3:
+            raise StoreFault("away")
+        await write(rows, now)
+
+    monkeypatch.setattr(keeper.store, "write", failing)
+    for number in range(200):
+        world.publish(f"n{number}.example", "1")
+        await world.use(f"n{number}.example")
+    for _ in range(50):
+        world.clock.go(61)
+        await keeper.sync()
+        assert len(keeper._dirty) <= 2 * 20 + 10
+    assert keeper.unwritten == 0
+    await world.policies.close()
+    assert set(await closing(store(tmp_path))) == {f"n{number}.example" for number in range(180, 200)}
+
+
 @in_loop
 async def test_the_expired_are_cleared_up(tmp_path: Path) -> None:
     await fill(tmp_path)
@@ -446,3 +564,47 @@ async def test_new_policies_are_written_in_the_background(tmp_path: Path, caplog
     running.cancel()
     await world.policies.close()
     assert set(await closing(store(tmp_path))) == {A, "b.example"}
+
+
+@pytest.mark.parametrize(
+    ("path", "mend", "hint"),
+    [
+        ("none/policies.db", True, "there is no directory {0}/none"),
+        ("file/policies.db", True, "{0}/file is not a directory"),
+        ("folder", True, "it is a directory"),
+        ("policies.db", False, "there is no such file, the daemon makes it when it starts"),
+    ],
+)
+@in_loop
+async def test_a_person_is_told_what_to_mend(path: str, mend: bool, hint: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    kept = SqliteStore(str(tmp_path / path), mend=mend)
+    with pytest.raises(StoreFault, match=hint.format(tmp_path)):
+        await kept.read(A)
+    await kept.close()
+
+
+@in_loop
+async def test_policies_fetched_one_after_another_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction each costs a tenth of what the fetch does."""
+    world = await world_of(tmp_path)
+    keeper, written = world.policies.keeper, []
+    write = keeper.store.write
+
+    async def counted(rows: Sequence[Row], now: float) -> None:
+        written.append(len(rows))
+        await write(rows, now)
+
+    monkeypatch.setattr(keeper.store, "write", counted)
+    running = asyncio.ensure_future(keeper.run())
+    for number in range(20):
+        world.publish(f"d{number}.example", "1")
+        await world.use(f"d{number}.example")
+    while sum(written) < 20:
+        await asyncio.sleep(0.005)
+    assert len(written) <= 3
+    running.cancel()
+    await world.policies.close()

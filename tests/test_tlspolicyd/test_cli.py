@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mailcommon.settings_text import as_toml
+from tests.support.daemon_process import toml
 from tests.support.dns_server import FakeDns
-from tests.support.milter_daemon import toml
 from tlspolicyd import settings as settings_file
 from tlspolicyd.cli import main
 from tlspolicyd.settings import Settings

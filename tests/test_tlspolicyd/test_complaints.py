@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.test_tlspolicyd.proofs import gone
+from tests.support.proofs import gone
 
 # complaint -> what it is, and "file::test"
 COMPLAINTS: dict[int, tuple[str, ...]] = {
@@ -26,6 +26,7 @@ COMPLAINTS: dict[int, tuple[str, ...]] = {
         "tests/postfix/test_outbound_dane.py::test_one_host_with_a_bogus_tlsa_look_up_stops_only_itself",
         "tests/postfix/test_outbound_dane.py::test_one_broken_address_family_does_not_stop_mail",
         "tests/postfix/test_outbound_dane.py::test_broken_mta_sts_record_does_not_stop_mail",
+        "test_service_dns_faults.py::test_no_fault_stops_mail_or_weakens_what_is_known",
     ),
     3: (
         "dane-only where the MX records are not signed; a signed host of an unsigned domain surprises",
@@ -37,7 +38,9 @@ COMPLAINTS: dict[int, tuple[str, ...]] = {
         "test_policies.py::test_complaint_4_a_changed_policy_is_seen_long_before_expiry",
         "test_policies.py::test_complaint_4_a_policy_changed_without_its_id_is_seen_within_a_day",
         "test_policies.py::test_complaint_4_a_policy_that_fits_no_mx_is_looked_at_once",
-        "test_lookup.py::test_complaint_4_policy_that_allows_no_mx_host_is_looked_at_again",
+        "test_mx_watch.py::test_complaint_4_a_policy_that_allows_none_of_the_mx_hosts_is_suspected",
+        "test_service_mx.py::test_complaint_4_the_daemon_looks_for_a_newer_policy",
+        "tests/postfix/test_outbound_mx.py::test_complaint_4_mail_that_moved_to_another_host_is_delivered",
         "tests/postfix/test_outbound_mta_sts.py::test_a_new_policy_is_seen",
     ),
     5: (
@@ -54,6 +57,8 @@ COMPLAINTS: dict[int, tuple[str, ...]] = {
     7: (
         "the query tool does not say what it means",
         "test_explain.py::test_complaint_7_key_without_policy",
+        "test_explain.py::test_complaint_7_something_with_a_domain_in_it",
+        "test_explain.py::test_mx_hosts_are_shown_with_dane_off",
         "test_explain.py::test_text_says_everything",
         "test_cli.py::test_query_for_what_has_no_policy",
         "test_cli.py::test_query_for_people",
@@ -83,4 +88,4 @@ def test_no_complaint_is_left_out() -> None:
 def test_each_complaint_has_tests(number: int) -> None:
     _, *proofs = COMPLAINTS[number]
     assert proofs
-    assert gone(proofs) == []
+    assert gone(proofs, "test_tlspolicyd") == []

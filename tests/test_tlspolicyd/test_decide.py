@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.support.tls_facts import DOMAIN, dane, facts, host, sts
 from tlspolicyd import decide as decide_module
-from tlspolicyd.decide import decide
-from tlspolicyd.facts import DaneFact, Decision, Facts, Failure, Level, Mode, MxHost, Source, StsFact, Tlsa
+from tlspolicyd.decide import NOT_WEAKER, decide
+from tlspolicyd.facts import DaneFact, Decision, Facts, Failure, Level, Mode, MxHost, SiteLevel, Source, StsFact, Tlsa
 
 U, N, X, F = Tlsa.USABLE, Tlsa.UNUSABLE, Tlsa.NONE, Tlsa.FAILED
 
@@ -86,8 +86,11 @@ def test_pfx_40_pfx_41_table(dane_fact: DaneFact, sts_fact: StsFact, rule: str, 
     assert decision.reason
 
 
+RULES, _, SITE = (decide_module.__doc__ or "").partition("The second table:")
+
+
 def test_every_rule_of_the_docstring_is_in_the_table() -> None:
-    documented = set(re.findall(r"^    ([a-z]+(?:-[a-z]+)+)  ", decide_module.__doc__ or "", re.MULTILINE))
+    documented = set(re.findall(r"^    ([a-z]+(?:-[a-z]+)+)  ", RULES, re.MULTILINE))
     assert documented == {row[3] for row in TABLE}
 
 
@@ -95,7 +98,7 @@ DOCS = (Path(__file__).parents[2] / "docs" / "outbound-decisions.md").read_text(
 
 
 def test_the_docs_have_the_same_table() -> None:
-    rows = re.findall(r"^    ([a-z-]+) +(\S.*?)  +(\S.*)$", decide_module.__doc__ or "", re.MULTILINE)
+    rows = re.findall(r"^    ([a-z-]+) +(\S.*?)  +(\S.*)$", RULES, re.MULTILINE)
     assert len(rows) == 19
     assert [f"| `{rule}` | {when} | {level} |" for rule, when, level in rows[1:]] == re.findall(
         r"^\| `[a-z-]+` \| .* \|$", DOCS.partition("## The table")[2].partition("## Reasons")[0], re.MULTILINE
@@ -139,11 +142,50 @@ def test_policy_without_usable_name_is_made_to_fail_pfx_36() -> None:
     assert decision.sts.failure is Failure.INVALID
 
 
-@pytest.mark.parametrize("dane_fact", [dane(U, X), dane(F), dane(N)])
-def test_site_that_demands_tls_never_gets_dane(dane_fact: DaneFact) -> None:
-    decision = decide(facts(dane_fact, NONE), strict_default=True)
-    assert decision.level is Level.NOT_FOUND
-    assert decide(facts(dane(U), NONE), strict_default=True).level is Level.DANE_ONLY
+def test_docstring_docs_and_code_say_the_same_of_each_site_level_pfx_39() -> None:
+    rows = re.findall(r"^    (\S+(?: level)?) +(\S.*?)  +(\S.*)$", SITE, re.MULTILINE)
+    section = DOCS.partition("## The site's own level")[2].partition("## The table")[0]
+    assert [f"| `{level}` | {answers} | {why} |" for level, answers, why in rows[1:]] == re.findall(
+        r"^\| `[a-z-]+` \| .* \|$", section, re.MULTILINE
+    )
+    assert {SiteLevel(level): {Level(word) for word in answers.split(", ") if word != "none"}
+            for level, answers, _ in rows[1:]} == NOT_WEAKER  # fmt: skip
+
+
+ANSWERS = {
+    # (DANE, MTA-STS): the answer where the site demands nothing
+    "dane-some": (dane(U, X), NONE, Level.DANE),
+    "dane-failed": (dane(F), NONE, Level.DANE),
+    "dane-unusable": (dane(N), NONE, Level.DANE),
+    "dane-all": (dane(U), NONE, Level.DANE_ONLY),
+    "sts-enforce": (dane(X), ENFORCE, Level.SECURE),
+    "sts-enforce, unsigned": (dane(X, secure=False), ENFORCE, Level.SECURE),
+    "sts-beside-failed-dane": (dane(F, X), ENFORCE, Level.SECURE),
+    "sts-no-usable-mx": (dane(X), sts(Mode.ENFORCE, "hostname"), Level.SECURE),
+    "sts-unreadable": (dane(X), UNREADABLE, Level.TEMP),
+}
+# what Postfix does at each level (postconf(5)), from the least strict on
+DEMANDS = {
+    SiteLevel.NONE: 0, SiteLevel.MAY: 0, SiteLevel.DANE: 0,  # what a host offers
+    SiteLevel.ENCRYPT: 1,  # TLS
+    SiteLevel.VERIFY: 2, SiteLevel.SECURE: 2,  # and a certificate of a public CA
+    SiteLevel.DANE_ONLY: 3,  # and TLSA records
+    SiteLevel.FINGERPRINT: 4,  # and a certificate that the site has named
+}  # fmt: skip
+GIVES = {Level.DANE: 0, Level.SECURE: 2, Level.DANE_ONLY: 3}
+
+
+@pytest.mark.parametrize("site_level", SiteLevel)
+@pytest.mark.parametrize("case", ANSWERS)
+def test_no_answer_is_weaker_than_the_sites_own_level_pfx_39(case: str, site_level: SiteLevel) -> None:
+    dane_fact, sts_fact, level = ANSWERS[case]
+    assert decide(facts(dane_fact, sts_fact)).level is level
+    decision = decide(facts(dane_fact, sts_fact), site_level)
+    stops = level is Level.TEMP and DEMANDS[site_level] < 3
+    assert decision.level is (level if stops or GIVES.get(level, -1) >= DEMANDS[site_level] else Level.NOT_FOUND)
+    if decision.level is Level.NOT_FOUND:
+        assert decision.source is Source.NONE
+        assert f"the site's own level {site_level} is stricter" in decision.reason
 
 
 STS = st.sampled_from(

@@ -18,9 +18,9 @@ from tlspolicyd.decide import decide
 from tlspolicyd.explain import Explanation, Parts, dane_result, explain, notes, sts_result
 from tlspolicyd.explain_json import as_json, as_object
 from tlspolicyd.explain_text import as_text, printable
-from tlspolicyd.facts import DaneFact, Failure, Mode, Policy, StsFact, Tlsa
+from tlspolicyd.facts import DaneFact, Failure, Mode, Policy, SiteLevel, StsFact, Tlsa
 from tlspolicyd.lookup import Lookup
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import FetchResult
 
 NOW = 2000.0
 DIGEST = "ab" * 32
@@ -48,9 +48,6 @@ class OnePolicy:
     def peek(self, domain: str) -> StsFact | None:
         return replace(self._fact, domain=domain)
 
-    def suspect(self, domain: str) -> None:
-        assert domain
-
 
 class OneFetch:
     def __init__(self, result: FetchResult) -> None:
@@ -66,15 +63,20 @@ FETCHED = FetchResult(POLICY, certificate="mta-sts.a.example, by Test CA, until 
 
 
 def ask(
-    zone: str, fact: StsFact = KNOWN, key: str = "a.example", fetched: FetchResult = FETCHED, *, strict: bool = False
+    zone: str,
+    fact: StsFact = KNOWN,
+    key: str = "a.example",
+    fetched: FetchResult = FETCHED,
+    site_level: SiteLevel = SiteLevel.DANE,
+    dane: bool = True,
 ) -> Explanation:
     with FakeDns(zone) as dns:
 
         async def run() -> Explanation:
             resolver = AsyncDnsResolver(DnsSettings((dns.address,), 1.0))
-            lookup = Lookup(OnePolicy(fact), resolver)
+            lookup = Lookup(OnePolicy(fact), resolver, dane=dane)
             try:
-                return await explain(key, Parts(lookup, resolver, OneFetch(fetched), strict))
+                return await explain(key, Parts(lookup, resolver, OneFetch(fetched), site_level))
             finally:
                 await resolver.close()
 
@@ -112,6 +114,30 @@ def test_text_says_everything() -> None:
     assert "\x1b" not in text
 
 
+def test_mx_hosts_are_shown_with_dane_off() -> None:
+    found = ask(ZONE, dane=False)
+    assert found.facts is not None
+    assert not found.facts.dane.enabled
+    assert found.matches == {"mx1.a.example": True, "mx2.b.example": False}
+    shown = json.loads(as_json(found))["dane"]
+    assert (shown["result"], shown["enabled"]) == ("off", False)
+    assert {each["name"]: each["matches_policy"] for each in shown["hosts"]} == found.matches
+    text = as_text(found, NOW, width=200)
+    for part in ("DANE is switched off", "mx1.a.example", "allowed by the policy", "mx2.b.example"):
+        assert part in text
+    lines = [line for line in text.splitlines() if "mx2.b.example" in line]
+    assert any("NOT allowed by the policy" in line for line in lines)
+    assert not any("TLSA" in line for line in text.splitlines() if ".example, " in line)
+
+
+def test_a_policy_that_allows_no_host_is_noted_with_dane_off() -> None:
+    fact = replace(KNOWN, policy=replace(POLICY, mx=("old.example",)))
+    assert "allows none of the MX hosts: mail will be deferred" in as_text(ask(ZONE, fact, dane=False), NOW)
+    without = ask(ZONE, sts(), dane=False)
+    assert without.matches == {}
+    assert "mx1.a.example" in as_text(without, NOW)
+
+
 def test_complaint_3_signed_host_of_an_unsigned_domain_is_explained() -> None:
     signed = "".join(f";FAULT {name} ad\n" for name in ("mx1.a.example. A", "_25._tcp.mx1.a.example. TLSA"))
     found = ask(signed + ZONE, sts())
@@ -145,12 +171,30 @@ def test_complaint_7_key_without_policy(key: str) -> None:
     assert "\x1b" not in text
 
 
-def test_port_of_the_key_and_strict_default() -> None:
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("user@A.example", "a.example"),
+        ("https://a.example/", "a.example"),
+        ("a.example/x", "a.example"),
+        ("a.example:99999", None),
+        ("user@[192.0.2.1]", None),
+        ("@", None),
+        ("a b", None),
+    ],
+)
+def test_complaint_7_something_with_a_domain_in_it(key: str, meant: str | None) -> None:
+    text = as_text(ask(ZONE, key=key), NOW, width=200)
+    assert "only a domain that is resolved by MX has a policy" in text
+    assert (f"did you mean {meant}?" in text) if meant else ("did you mean" not in text)
+
+
+def test_port_of_the_key_and_site_level() -> None:
     zone = f";FAULT * * ad\n{ZONE}"
     assert ask(zone, sts(), "A.Example.:25").line == "dane"
     assert ask(zone, sts(), "a.example:587").line is None
     assert ask(zone, sts(), "a.example:submission").line is None, "as the daemon reads it"
-    assert ask(zone, sts(), strict=True).line is None
+    assert ask(zone, sts(), site_level=SiteLevel.ENCRYPT).line is None
 
 
 def test_what_the_policy_host_says_now() -> None:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import pytest
-
 from mailcommon.dns.async_resolver import AsyncDnsResolver
 from mailcommon.dns.settings import DnsSettings
 from tests.support.dns_server import FakeDns
 from tests.support.tls_facts import sts
-from tlspolicyd.facts import Mode, StsFact, Tlsa
+from tlspolicyd.facts import Facts, Mode, StsFact, Tlsa
 from tlspolicyd.lookup import Lookup
 
 T = TypeVar("T")
@@ -39,7 +37,6 @@ class KnownPolicies:
 
     def __init__(self, fact: StsFact) -> None:
         self.known: StsFact | None = None
-        self.suspected: list[str] = []
         self.waits: list[float] = []
         self._fact = fact
 
@@ -50,9 +47,6 @@ class KnownPolicies:
 
     def peek(self, domain: str) -> StsFact | None:
         return self.known if self.known is not None and self.known.domain == domain else None
-
-    def suspect(self, domain: str) -> None:
-        self.suspected.append(domain)
 
 
 Test = Callable[[AsyncDnsResolver, FakeDns], Coroutine[Any, Any, T]]
@@ -166,20 +160,14 @@ def test_switched_off_asks_nothing() -> None:
     with_dns(run)
 
 
-@pytest.mark.parametrize(
-    ("fact", "suspected"),
-    [
-        (sts(Mode.ENFORCE, "old.a.example"), True),
-        (sts(Mode.ENFORCE, "old.a.example", "*.a.example"), False),
-        (sts(Mode.TESTING, "old.a.example"), False),
-        (sts(), False),
-    ],
-)
-def test_complaint_4_policy_that_allows_no_mx_host_is_looked_at_again(fact: StsFact, suspected: bool) -> None:
+def test_all_facts_that_are_given_out_are_heard_of() -> None:
     async def run(resolver: AsyncDnsResolver, dns: FakeDns) -> None:
-        policies = KnownPolicies(fact)
-        await Lookup(policies, resolver).facts("a.example")
-        assert policies.suspected == (["a.example"] if suspected else [])
+        heard: list[Facts] = []
+        lookup = Lookup(KnownPolicies(sts(Mode.ENFORCE)), resolver, answered=heard.append)
+        assert lookup.hot("a.example") is None
+        assert heard == []
+        given = [await lookup.facts("a.example"), lookup.hot("a.example")]
+        assert heard == given
 
     with_dns(run)
 

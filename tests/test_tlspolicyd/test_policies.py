@@ -387,6 +387,42 @@ async def test_complaint_4_a_policy_that_fits_no_mx_is_looked_at_once() -> None:
 
 
 @in_loop
+async def test_complaint_4_a_domain_that_stays_wrong_is_asked_less_and_less_often() -> None:
+    world = await known_world(max_age=31_557_600)
+    times = []
+    for _ in range(24 * 60):
+        world.policies.suspect(A)
+        await world.quiet()
+        if world.hosts.fetched:
+            times.append(world.clock.monotonic)
+            world.hosts.fetched.clear()
+        world.clock.go(60)
+    pauses = [later - sooner for sooner, later in itertools.pairwise(times)]
+    assert pauses[:4] == [600, 1200, 2400, 3600]
+    assert set(pauses[4:]) == {3600}
+    world.clock.go(3 * 3600)  # it was well for a while
+    for _ in range(2):
+        world.policies.suspect(A)
+        await world.quiet()
+        world.clock.go(601)
+    assert len(world.hosts.fetched) == 2
+
+
+@in_loop
+async def test_a_suspicion_during_a_look_up_is_not_forgotten() -> None:
+    world = await known_world(max_age=31_557_600)
+    world.publish(A, "1", policy("new.a.example"))
+    world.clock.go(400)
+    world.dns.held = asyncio.Event()
+    assert world.policies.peek(A) is not None  # the TXT record is looked at: the id is the same
+    world.policies.suspect(A)
+    world.dns.held.set()
+    await world.quiet()
+    assert world.hosts.fetched == [A]
+    assert await world.use(A) == policy("new.a.example")
+
+
+@in_loop
 async def test_txt_is_asked_for_at_a_use_after_its_ttl() -> None:
     world = World()
     world.publish(A, "1", ttl=1800)

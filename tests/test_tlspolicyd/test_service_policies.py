@@ -70,6 +70,22 @@ def test_first_answer_later_answers_and_both_maps(world: World) -> None:
         )
 
 
+def test_sts_1_a_record_behind_an_alias_and_in_several_strings(world: World) -> None:
+    policy = ENFORCE.replace("a.example", "alias.example")
+    world.hosts.add("alias.example", policy)
+    world.hosts.add("strings.example", policy)
+    long = "x=" + "y" * 300  # the server cuts it
+    world.dns.load(
+        "_mta-sts.alias.example. CNAME sts.provider.example.\n"
+        'sts.provider.example. TXT "v=STSv1; id=1"\n'
+        f'_mta-sts.strings.example. TXT "v=ST" "Sv1; " "id=1; {long}"\n'
+        "mta-sts.alias.example. A 127.0.0.1\nmta-sts.strings.example. A 127.0.0.1\n"
+    )
+    with PolicyDaemon(world.settings) as daemon:
+        for domain in ("alias.example", "strings.example"):
+            assert daemon.ask(domain) == "OK secure match=mx.alias.example:.b.example servername=hostname"
+
+
 def test_an_answer_waits_no_longer_than_it_may(world: World) -> None:
     settings = world.settings | {"sts": world.settings["sts"] | {"wait": 0.2}}
     with PolicyDaemon(settings) as daemon, daemon.client(timeout=3.0) as client:

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from mailcommon.fetch.trust import trust
 from tests.support.certificates import FLAWS, PrivateCa
 from tests.test_tlspolicyd.sts_world import LOOPS, POLICY, World, new_world
 from tlspolicyd.facts import Failure, Mode
-from tlspolicyd.sts.certificate import trust
-from tlspolicyd.sts.fetch import Fetcher
-from tlspolicyd.sts.http_answer import FetchResult
+from tlspolicyd.sts.fetch import Fetcher, FetchResult
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,12 +16,12 @@ def _name(name: Any) -> str:
     return "" if text == "." else text
 
 
-def _txt(rdata: Any) -> bytes:
-    return b"".join(rdata.strings)  # RFC 7208 §3.3, RFC 6376 §3.6.2.2: no space between the strings
+def _txt(joined: bytes) -> bytes:
+    return joined  # RFC 7208 §3.3, RFC 6376 §3.6.2.2: no space between the strings
 
 
-def _address(rdata: Any) -> str:
-    return str(rdata.address)
+def _address(rdata: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(rdata) == 4 else socket.AF_INET6, rdata)
 
 
 def _mx(rdata: Any) -> Mx:

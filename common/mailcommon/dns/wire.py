@@ -25,7 +25,8 @@ from mailcommon.names import to_alabel
 
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)  # RFC 1035 §4.1.1
 BADVERS = 16  # RFC 6891 §9
-CNAME, SOA, NS, OPT, TLSA = 5, 6, 2, 41, 52  # IANA, DNS parameters
+A, CNAME, SOA, NS, TXT, AAAA, OPT, TLSA = 1, 5, 6, 2, 16, 28, 41, 52  # IANA, DNS parameters
+_FIXED = {A: 4, AAAA: 16}  # octets; read here, as TXT is: dnspython takes for them as long as for all the rest
 _HEADER = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 _RD_AD = 0x0120  # RFC 6840 §5.7: AD in the query asks for AD in the answer
@@ -98,7 +99,7 @@ class Reply:
     truncated: bool
     authoritative: bool
     secure: bool
-    records: dict[Name, list[Any]] = field(default_factory=dict)  # rdata of dnspython; TLSA: octets
+    records: dict[Name, list[Any]] = field(default_factory=dict)  # of dnspython; A, AAAA, TXT, TLSA: octets
     ttls: dict[Name, int] = field(default_factory=dict)  # the least of the records of this owner
     aliases: dict[Name, tuple[Name, int]] = field(default_factory=dict)  # owner -> target, TTL
     negative_ttl: int | None = None  # RFC 2308 §5; None: there is no SOA
@@ -196,10 +197,27 @@ class _Reader:
         return labels
 
     def _rdata(self, rdtype: int, size: int) -> Any:
-        if rdtype == TLSA:
-            # RFC 6698 §4.1: a malformed record alone is unusable; dnspython would refuse the whole message
-            return self._octets[self._at : self._at + size]
+        octets = self._octets[self._at : self._at + size]
+        if rdtype == TXT:
+            return _join(octets)
+        if rdtype in _FIXED and size != _FIXED[rdtype]:
+            raise ValueError
+        # RFC 6698 §4.1: a malformed TLSA record alone is unusable; dnspython would refuse the whole message
+        if rdtype in _FIXED or rdtype == TLSA:
+            return octets
         return dns.rdata.from_wire(_IN, dns.rdatatype.RdataType(rdtype), self._octets, self._at, size)
+
+
+def _join(strings: bytes) -> bytes:
+    """The strings of a TXT record as one (RFC 1035 §3.3.14); raises ValueError if they are not whole, or none."""
+    joined, at = [], 0
+    while at < len(strings):
+        end = at + 1 + strings[at]
+        joined.append(strings[at + 1 : end])
+        at = end
+    if at != len(strings) or not joined:
+        raise ValueError
+    return b"".join(joined)
 
 
 def _lower(labels: tuple[bytes, ...]) -> Name:

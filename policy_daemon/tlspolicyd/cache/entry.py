@@ -17,7 +17,7 @@ _MODES = {str(mode): mode for mode in Mode}
 
 
 class Entry:
-    """A policy and its times. Only `used_at`, `check_at`, `fact` and a corrected `fetched_at` change."""
+    """A policy and its times. `used_at`, `check_at` and `fact` change, `fetched_at` and `max_age` to be corrected."""
 
     __slots__ = ("body", "check_at", "fact", "fetched_at", "max_age", "mode", "used_at")
 

@@ -2,6 +2,11 @@
 
 What could not be written stays noted and is written later; a store that has lost everything gets all of it again. While
 the store is away the memory goes on alone, which costs one log line, and one more when it is back.
+
+Limits: twice as many unwritten domains as policies are noted. Beyond that nothing is noted any more, and once the store
+is back it is compared with the memory as a whole: what the memory has is written, and of a store that is ours alone
+what the memory has not is dropped. One thing can come back: what was forgotten while a store was away that others
+share, or that was never read. The next look at its TXT record forgets it again.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from tlspolicyd.cache.store import Row, Store, StoreFault
 from tlspolicyd.clocks import Clocks
 
 LOOK = 2.0  # seconds between two looks at what others have changed
+_GATHER = 0.2  # seconds that what is new waits for more of it: a transaction costs as much as fetching a policy
 _BATCH = 500  # rows in one transaction
 _PURGE = 3600.0  # seconds; also how long an expired policy is kept, in case the clock is wrong
 _AGAIN = (2.0, 60.0)  # seconds between tries of a store that is away: the first and the longest
@@ -39,6 +45,8 @@ class Keeper:
         self._clocks = clocks
         self._on_change = on_change
         self._dirty: dict[str, None] = {}
+        self._most_dirty = 2 * limit + _BATCH
+        self._overflowed = False  # too many to note: all has to be compared
         self._wake = asyncio.Event()
         self._up = True
         self._loaded = False
@@ -57,7 +65,7 @@ class Keeper:
     @property
     def unwritten(self) -> int:
         """How many domains wait to be written."""
-        return len(self._dirty)
+        return len(self._memory) if self._overflowed else len(self._dirty)
 
     def __len__(self) -> int:
         """How many policies are known."""
@@ -115,6 +123,8 @@ class Keeper:
             for domain, entry in await self.store.changes():
                 self._take(domain, entry)
             self._write_again()
+            if self._overflowed:
+                await self._compare()
             await self._flush()
             await self._purge()
         except StoreFault as fault:
@@ -131,6 +141,7 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._wake.wait()
+                    await asyncio.sleep(_GATHER)
             self._wake.clear()
             try:
                 await self.sync()
@@ -152,7 +163,7 @@ class Keeper:
     async def close(self) -> None:
         """Write what is left, and let go of the store."""
         self._retry_at = 0.0
-        if self._dirty:
+        if self._dirty or self._overflowed:
             await self.sync()
         await self.store.close()
 
@@ -174,9 +185,9 @@ class Keeper:
 
     def _take(self, domain: str, entry: Entry | None) -> None:
         """What another process wrote."""
-        if domain in self._dirty:
-            return  # ours is newer, and about to be written
         mine = self._memory.get(domain)
+        if domain in self._dirty or (self._overflowed and not self._theirs_counts(mine, entry)):
+            return  # ours is newer, and about to be written
         if entry is None:
             if mine is None:
                 return
@@ -188,6 +199,12 @@ class Keeper:
             self._insert(domain, entry)
         self._on_change(domain)
 
+    def _theirs_counts(self, mine: Entry | None, theirs: Entry | None) -> bool:
+        """While it is not known which domains are to be written."""
+        if not self.store.shared:
+            return False
+        return mine is None or (theirs is not None and theirs.fetched_at > mine.fetched_at)
+
     def _insert(self, domain: str, entry: Entry) -> None:
         for gone in self._memory.put(domain, entry):
             if not self._full_noted:
@@ -197,14 +214,40 @@ class Keeper:
                 self._mark(gone)
 
     def _mark(self, domain: str) -> None:
-        if self.store.lasting:
-            self._dirty[domain] = None
-            self._wake.set()
+        if not self.store.lasting:
+            return
+        self._wake.set()
+        if self._overflowed:
+            return
+        self._dirty[domain] = None
+        if len(self._dirty) > self._most_dirty:
+            self._overflowed = True
+            self._dirty.clear()
 
     def _write_again(self) -> None:
         if self.store.lost:
             self.store.lost = False
             self._dirty.update(dict.fromkeys(self._memory.domains()))
+
+    async def _compare(self) -> None:
+        """Bring the store to what the memory has, after more changes than could be noted."""
+        self._overflowed = False
+        self._dirty.update(dict.fromkeys(self._memory.domains()))
+        if self.store.shared:
+            return  # what the memory has not is another host's
+        try:
+            gone = [
+                domain async for batch in self.store.load() for domain, _ in batch if self._memory.get(domain) is None
+            ]
+            for start in range(0, len(gone), _BATCH):
+                rows: list[Row] = [
+                    (domain, None) for domain in gone[start : start + _BATCH] if self._memory.get(domain) is None
+                ]
+                await self.store.write(rows, self._clocks.wall())
+        except BaseException:
+            self._overflowed = True
+            self._dirty.clear()
+            raise
 
     async def _flush(self) -> None:
         while self._dirty:
@@ -215,7 +258,8 @@ class Keeper:
             try:
                 await self.store.write(rows, self._clocks.wall())
             except BaseException:
-                self._dirty.update(dict.fromkeys(part))
+                if not self._overflowed:
+                    self._dirty.update(dict.fromkeys(part))
                 raise
             self._write_again()
 

@@ -178,7 +178,7 @@ class RedisStore(Store):
         entry = restore(text, body, _number(fetched_at), _whole(max_age), _number(used_at))
         if entry is None or not body:
             self.damaged += 1
-            if text == Mode.ENFORCE:
+            if text == Mode.ENFORCE and entry is None:
                 # There is an enforce policy; what it says is lost. It goes when its key does.
                 return restore(text, b"", self._wall(), LONGEST_AGE, self._wall())
         return entry

@@ -120,7 +120,24 @@ class SqliteStore(Store):
                 return work()
         except (sqlite3.Error, OSError, _Damaged) as fault:
             self._drop_link()
-            raise StoreFault(f"{self.name}: {_text(fault)}") from fault
+            raise StoreFault(f"{self.name}: {_text(fault)}{self._hint(fault)}") from fault
+
+    def _hint(self, fault: Exception) -> str:
+        """What a person has to mend, where SQLite says only that it cannot open or write the file."""
+        if not isinstance(fault, sqlite3.OperationalError):
+            return ""
+        folder = self._path.parent
+        if not folder.is_dir():
+            return f": {folder} is not a directory" if folder.exists() else f": there is no directory {folder}"
+        if self._path.is_dir():
+            return ": it is a directory"
+        if not self._path.exists() and not self._mend:
+            return ": there is no such file, the daemon makes it when it starts"
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return f": the directory {folder} cannot be written to by user {os.geteuid()}"
+        if self._path.exists() and not os.access(self._path, os.R_OK | os.W_OK):
+            return f": the file cannot be written to by user {os.geteuid()}"
+        return ""
 
     def _connection(self) -> sqlite3.Connection:
         if self._link is None:

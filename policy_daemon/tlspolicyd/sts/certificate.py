@@ -1,7 +1,7 @@
-"""Which certificates of policy hosts are accepted (`trust`), and what one says, for `tlspolicyd query` (`look`).
+"""What the certificate of a policy host says, for `tlspolicyd query`.
 
 `look` decides nothing: a connection of its own takes the certificate without verifying it, and asks for nothing. It is
-there for the certificates that are not accepted.
+there for the certificates that are not accepted; which ones are is `mailcommon.fetch.trust`'s.
 Security: text in a certificate is the host's; who prints it makes it safe.
 """
 
@@ -15,22 +15,6 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 _MOST_NAMES = 20
-
-
-def trust(ca_file: str = "") -> ssl.SSLContext:
-    """The TLS rules for policy hosts; raises ValueError if `ca_file` cannot be used."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain, its dates and the host name
-    context.hostname_checks_common_name = False  # RFC 8461 §3.3: "only against the DNS-ID identifiers"
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8461 §7.2
-    context.set_alpn_protocols(["http/1.1"])
-    if not ca_file:
-        context.load_default_certs()
-        return context
-    try:
-        context.load_verify_locations(ca_file)
-    except OSError as fault:  # ssl.SSLError is one
-        raise ValueError(f"ca_file {ca_file}: {fault.strerror or fault}") from None
-    return context
 
 
 def unverified_context() -> ssl.SSLContext:

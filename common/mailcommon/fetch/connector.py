@@ -7,11 +7,12 @@ Security: left to itself aiohttp closes a TLS connection politely, and uvloop th
 whatever the other side sends: a host with a gigabyte to send would keep a connection and the CPU busy long after its
 answer was refused. Aborting the transport is not enough: that of asyncio does nothing after a second close(). What
 aiohttp reads without limit (interim answers, chunk extensions) ends with the octets that a connection may bring.
-Limits: 256 KB from one connection, four times the largest policy.
+Limits: from one connection four times the octets of the largest document, and 64 KB in any case.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import functools
@@ -24,7 +25,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
 
-_MOST = 262_144  # octets
+_FACTOR = 4
+_LEAST = 65_536  # octets; a header may have tens of kilobytes
 
 _attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("attempt")
 
@@ -32,9 +34,10 @@ _attempt: contextvars.ContextVar[Attempt] = contextvars.ContextVar("attempt")
 class Attempt:
     """The addresses that may be connected to, and the sockets made for it."""
 
-    def __init__(self, addresses: tuple[str, ...]) -> None:
-        """`addresses`: IPv4 and IPv6 in text form, in the order in which they are tried."""
+    def __init__(self, addresses: tuple[str, ...], octets: int) -> None:
+        """`addresses`: IPv4 and IPv6 in text form, in the order in which they are tried. `octets`: of a document."""
         self.addresses = addresses
+        self.room = max(_FACTOR * octets, _LEAST)
         self.sockets: list[socket.socket] = []
 
     def __enter__(self) -> Self:
@@ -71,9 +74,11 @@ class Connector(aiohttp.TCPConnector):
 
 
 class _Bounded(ResponseHandler):
-    """aiohttp's protocol, for as many octets as a policy can need."""
+    """aiohttp's protocol, for as many octets as the document can need."""
 
-    _room = _MOST
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._room = _attempt.get().room
 
     def data_received(self, data: bytes) -> None:
         self._room -= len(data)

@@ -1,7 +1,7 @@
-"""Which addresses a policy host may have (RFC 6890 and the IANA special-purpose registries, as of 2025).
+"""Which addresses a host may have that strangers name (RFC 6890 and the IANA special-purpose registries, as of 2025).
 
-Whoever owns a domain decides to which address `mta-sts.<domain>` points. Without this the daemon would connect from
-inside to what the owner cannot reach himself: the host's own services, the private network, a cloud's metadata server.
+Whoever owns a domain decides to which address its names point. Without this a daemon would connect from inside to what
+the owner cannot reach himself: the host's own services, the private network, a cloud's metadata server.
 
 No I/O; nothing here raises. The tables are our own, since `ipaddress.is_global` changes between Python versions and
 calls multicast and addresses with another one inside global.

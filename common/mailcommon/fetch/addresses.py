@@ -1,4 +1,4 @@
-"""The addresses of a policy host: looked up once, judged once, and nothing else is connected to.
+"""The addresses of a host: looked up once, judged once, and nothing else is connected to.
 
 Diagnostics: `find` never raises; without addresses there is a reason.
 Limits: two addresses of each family. The second family is waited for as long as there is no address, then 0.3 s more,
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mailcommon.dns.answer import Answer, Status
 from mailcommon.dns.async_resolver import AsyncResolver
-from tlspolicyd.sts.address import refusal
+from mailcommon.fetch.address import refusal
 
 _MOST = 2  # addresses of one family that are tried: a bad certificate is mostly the same on all
 _PATIENCE = 0.3  # seconds
@@ -23,6 +23,7 @@ class Found:
     v6: tuple[str, ...] = ()
     v4: tuple[str, ...] = ()
     reason: str = ""  # why there is none, for people
+    unknown: bool = False  # there may be one: a look-up failed
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -45,7 +46,9 @@ async def find(resolver: AsyncResolver, host: str, allow_private: bool) -> Found
         v6.cancel()
         v4.cancel()
     found = Found(_allowed(answers[0], allow_private)[:_MOST], _allowed(answers[1], allow_private)[:_MOST])
-    return found if found.all else Found(reason=_reason(host, answers))
+    if found.all:
+        return found
+    return Found(reason=_reason(host, answers), unknown=any(answer.status.failed for answer in answers))
 
 
 def _allowed(answer: Answer[str], allow_private: bool) -> tuple[str, ...]:

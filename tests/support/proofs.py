@@ -8,17 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-HERE = "tests/test_tlspolicyd/"
 
 
-def gone(proofs: Iterable[str]) -> list[str]:
-    """Those of `proofs` ("file::test" below this folder, or with a path from the root) that do not exist."""
-    return [proof for proof in proofs if not _exists(proof)]
+def gone(proofs: Iterable[str], folder: str) -> list[str]:
+    """Those of `proofs` that do not exist: "file::test" in `folder` of tests/, or with a path from the root."""
+    return [proof for proof in proofs if not _exists(proof, folder)]
 
 
-def _exists(proof: str) -> bool:
+def _exists(proof: str, folder: str) -> bool:
     file, _, name = proof.partition("::")
-    path = ROOT / (file if "/" in file else HERE + file)
+    path = ROOT / (file if "/" in file else f"tests/{folder}/{file}")
     return path.is_file() and name in _names_in(path)
 
 
