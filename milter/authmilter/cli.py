@@ -23,6 +23,22 @@ def _settings(path: Path | None) -> Settings:
     return command.settings_of(PROGRAM, path, settings_file.DEFAULT_FILE, Settings)
 
 
+def _settings_and_files(path: Path | None) -> Settings:
+    """The settings, and the files that they name have been read if this user can be meant to."""
+    from authmilter.setup import read_files
+    from authmilter.sign.key import Reader
+    from mailcommon.settings import SettingsError
+
+    settings = _settings(path)
+    with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
+        if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
+            try:
+                read_files(settings, settings.user)
+            except SettingsError as fault:
+                command.fail(PROGRAM, str(fault))
+    return settings
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
@@ -45,23 +61,7 @@ def serve(config: Path | None) -> None:
         command.fail(PROGRAM, str(fault))
 
 
-@main.command("config")
-@config_option
-def show_config(config: Path | None) -> None:
-    """Check the settings and print what is in force."""
-    from authmilter.setup import read_files
-    from authmilter.sign.key import Reader
-    from mailcommon.settings import SettingsError
-    from mailcommon.settings_text import as_toml
-
-    settings = _settings(config)
-    with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
-        if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
-            try:
-                read_files(settings, settings.user)
-            except SettingsError as fault:
-                command.fail(PROGRAM, str(fault))
-    click.echo(as_toml(settings), nl=False)
+main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings_and_files))
 
 
 @main.group()
