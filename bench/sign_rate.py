@@ -82,7 +82,8 @@ def measure(bench: Bench, seconds: float, rounds: int) -> None:
     rate.compare(bench, milters, files, "sign", seconds, rounds, _tell_ratios)
 
 
-def _tell_ratios(bench: Bench, rates: dict[str, float]) -> None:
+def _tell_ratios(bench: Bench, figures: dict[str, rate.Figures]) -> None:
+    rates = {name: row.rate for name, row in figures.items()}
     for name in ("opendkim", "noop"):
         for mine in ("ours", "ours, two keys"):
             if rates.get(name) and rates.get(mine):

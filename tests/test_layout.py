@@ -84,6 +84,7 @@ STAGES = {
         "iprev",
         "headers",
         "sign",
+        "arc",
         "reply",
         "verdict",
         "knowledge",

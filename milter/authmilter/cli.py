@@ -42,7 +42,7 @@ def _settings_and_files(path: Path | None) -> Settings:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
-    """Authenticate inbound mail for Postfix: SPF, DKIM, DMARC."""
+    """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC."""
 
 
 @main.command()
@@ -125,7 +125,7 @@ def check_keys(config: Path | None, domain: str, selector: str) -> None:
 @click.option("--helo", required=True, help="HELO or EHLO name.")
 @click.option("--mail-from", required=True, help="Envelope sender; <> or an empty text is the null sender.")
 @click.option("--auth-user", default="", help="Login name of an authenticated user: shows what would be signed.")
-@click.option("--rcpt-to", multiple=True, help="Envelope recipient; it plays no part in the result.")
+@click.option("--rcpt-to", multiple=True, help="Envelope recipient; counts for [arc] seal_for alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--dns", type=click.Path(path_type=Path), help="Take every DNS answer from this recording; no network.")
 @click.option("--record-dns", type=click.Path(path_type=Path), help="Write every DNS answer used into this file.")
@@ -137,7 +137,7 @@ def check(
     helo: str,
     mail_from: str,
     auth_user: str,
-    rcpt_to: tuple[str, ...],  # noqa: ARG001 - part of the stable command line
+    rcpt_to: tuple[str, ...],
     as_json: bool,
     dns: Path | None,
     record_dns: Path | None,
@@ -148,7 +148,7 @@ def check(
 
     settings = _settings(config)
     try:
-        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns, auth_user)
+        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns, auth_user, rcpt_to)
         text = checking.run(settings, request, message.read(), as_json=as_json)
     except checking.CheckError as fault:
         command.fail(PROGRAM, str(fault))

@@ -157,9 +157,10 @@ class ArcFact:
     """The ARC chain of a message and what became of it (RFC 8617 §5.2)."""
 
     result: ArcResult
-    sets: tuple[ArcSet, ...] = ()  # from instance 1 on; empty unless the chain has passed
+    sets: tuple[ArcSet, ...] = ()  # from instance 1 on; empty unless the chain has passed or is undecided
     oldest_pass: int = 0  # RFC 8617 §5.2: 0 if every AMS verifies, else the lowest instance from which all do
     reason: str = ""
+    undecided: bool = False  # it failed only because keys could not be looked up for the moment
 
 
 @dataclass(frozen=True, slots=True)

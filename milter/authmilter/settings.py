@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from authmilter.arc.settings import SealSettings
 from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
 from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
@@ -124,6 +125,16 @@ class Dkim(Section):
     blocklist: Annotated[str, AfterValidator(_absolute_or_empty)] = ""
 
 
+class Arc(Section):
+    enabled: bool = True
+    max_sets: Annotated[int, Field(ge=1, le=50)] = 50
+    max_keys: Annotated[int, Field(ge=1, le=100)] = 20
+    seal: str = ""
+    seal_for: tuple[Annotated[str, AfterValidator(normal_pattern)], ...] = Field(
+        default=("*",), strict=False, min_length=1
+    )
+
+
 class SignKey(Section):
     """One identity that signs."""
 
@@ -206,9 +217,19 @@ class Settings(Section):
     trust: Trust = Trust()
     spf: Spf = Spf()
     dkim: Dkim = Dkim()
+    arc: Arc = Arc()
     dmarc: Dmarc = Dmarc()
     results: Results = Results()
     sign: Sign = Sign()
+
+    @model_validator(mode="after")
+    def _seal_can_be_made(self) -> Settings:
+        name = self.arc.seal
+        if name and not self.arc.enabled:
+            raise ValueError("[arc] seal needs the result of the validation: set [arc] enabled = true")
+        if name and (name not in self.sign.keys or not self.sign.keys[name].domain):
+            raise ValueError(f"[arc] seal names {name!r}, but there is no [sign.keys.{name}] with a domain")
+        return self
 
     def name(self) -> str:
         """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""
@@ -248,6 +269,13 @@ class Settings(Section):
             tempfail_without_key=sign.on_missing_key == "tempfail",
             key_mode=int(sign.key_mode, 8),
         )
+
+    def sealing(self) -> SealSettings | None:
+        """What `arc.sealer` reads, None if nothing is sealed."""
+        if not self.arc.seal:
+            return None
+        key = self.sign.keys[self.arc.seal]
+        return SealSettings(key.domain, key.selector, key.file, dict.fromkeys(self.arc.seal_for, ("seal",)))
 
 
 def load(path: Path) -> Settings:

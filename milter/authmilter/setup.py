@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authmilter.actions import Names
+from authmilter.arc.sealer import Sealer
+from authmilter.arc.settings import ArcSettings
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.compromised import CompromisedKeys
 from authmilter.dkim.settings import DkimSettings
@@ -34,7 +36,9 @@ class Setup:
     spf: SpfMemory
     check_helo: bool
     dkim: DkimSettings
+    arc: ArcSettings | None  # None: chains are not looked at
     signer: Signer
+    sealer: Sealer | None  # None: nothing is sealed
     deferrals: Deferrals
     accept_on_fault: bool = False
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
@@ -65,6 +69,9 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
     """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files."""
     signing = settings.signing()
     dkim = settings.dkim
+    ring = keys or read_keys(signing)
+    signer = Signer(signing, ring)
+    sealing = settings.sealing()
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
@@ -86,7 +93,9 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
             refused_domains=frozenset(dkim.refused_domains),
             compromised=compromised_keys(settings),
         ),
-        signer=Signer(signing, keys or read_keys(signing)),
+        arc=ArcSettings(settings.arc.max_sets, settings.arc.max_keys) if settings.arc.enabled else None,
+        signer=signer,
+        sealer=Sealer(sealing, ring.keys.get(sealing.file), signer) if sealing else None,
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
     )

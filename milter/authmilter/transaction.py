@@ -11,9 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, after, forged_fields, plan
+from authmilter.arc.check import ArcCheck
+from authmilter.arc.sealer import NOTHING as NOT_SEALED
+from authmilter.arc.sealer import Sealed, Sealing
 from authmilter.author import parse_author
 from authmilter.budget import Budget
+from authmilter.dkim.bodies import Bodies
 from authmilter.dkim.check import DkimCheck
+from authmilter.dkim.header_hash import Header
 from authmilter.dmarc.evaluate import evaluate, names_to_start
 from authmilter.facts import (
     Author,
@@ -50,6 +55,7 @@ class Outcome:
     actions: Actions
     ms: float  # from the end of the message to the answer
     made: Made = NOTHING  # signatures of ours
+    sealed: Sealed = NOT_SEALED  # ARC set of ours
 
 
 class Transaction:
@@ -68,7 +74,12 @@ class Transaction:
         self._fields: list[HeaderField] = []
         self._header_bytes = 0
         self._author = Author(())
+        self._bodies = Bodies()
         self._dkim: DkimCheck | None = None
+        self._arc: ArcCheck | None = None
+        sealer = setup.sealer
+        self._seals = sealer is not None and self._judged and not sealer.asks_recipients
+        self._sealing: Sealing | None = None
         # mail that is not judged is ours to sign, but for what a relay of ours took from strangers
         self._signs = setup.signer.active and not self._judged and not (self._keep_claims and not client.auth_user)
         self._signing: Signing | None = None
@@ -84,6 +95,11 @@ class Transaction:
                 resolver.start("TXT", name)
         if not self._client.name:
             resolver.start("PTR", reverse_name(self._client.ip))
+
+    def recipient(self, address: str) -> None:
+        """One recipient that the MTA has taken, without angle brackets; of use only if `Sealer.asks_recipients`."""
+        sealer = self._setup.sealer
+        self._seals = self._seals or (sealer is not None and self._judged and sealer.covers(address))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as received; see `HeaderField` for the form of `value`."""
@@ -111,10 +127,17 @@ class Transaction:
         if self._signs:
             self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
             return
-        self._dkim = DkimCheck(self._fields, setup.dkim, setup.now(), prefer=self._author.domains)
+        header, now = Header(self._fields), setup.now()
+        self._dkim = DkimCheck(
+            self._fields, setup.dkim, now, prefer=self._author.domains, header=header, bodies=self._bodies
+        )
+        if setup.arc:
+            self._arc = ArcCheck(header, self._bodies, setup.arc, setup.dkim, now)
+            if self._seals and setup.sealer:
+                self._sealing = setup.sealer.begin(self._arc, self._bodies)
         authors = self._author.domains[: setup.rules.max_author_domains]
         spf_domain = to_alabel((self._mail_from or self._client.helo).rpartition("@")[2]) or ""
-        for name in self._dkim.key_names:
+        for name in (*self._dkim.key_names, *(self._arc.key_names if self._arc else ())):
             setup.resolver.start("TXT", name)
         for name in names_to_start(authors, spf_domain, self._dkim.domains):
             setup.resolver.start("TXT", name)
@@ -122,7 +145,7 @@ class Transaction:
     def body(self, chunk: bytes) -> None:
         """Some of the body, lines ending in CRLF, cut anywhere."""
         if self._dkim:
-            self._dkim.body(chunk)
+            self._bodies.update(chunk)
         elif self._signing:
             self._signing.body(chunk)
 
@@ -153,7 +176,17 @@ class Transaction:
                 return self._without_key(made, facts, began)
             # trace fields: above all that they sign
             actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made)
+        sealed = self._seal(facts, actions)
+        # RFC 8617 §5.1 step 1: after everything else
+        actions = replace(actions, headers_add=(*sealed.fields, *actions.headers_add)) if sealed.fields else actions
+        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made, sealed)
+
+    def _seal(self, facts: MessageFacts, actions: Actions) -> Sealed:
+        if self._sealing is None or facts.arc is None or actions.reply:
+            return NOT_SEALED
+        # RFC 8617 §4.1.1: all results of this host
+        claims = dict(actions.headers_add)["Authentication-Results"]
+        return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
 
     def _may_defer(self, rule: str) -> bool:
         """Whether this mail has been deferred by `rule` for less than `max_deferral`; notes that it is now."""
@@ -192,6 +225,7 @@ class Transaction:
             spf,
             dkim,
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
+            self._arc.finish(resolver) if self._arc else None,
             list_id=self._text(b"list-id"),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),
         )

@@ -64,6 +64,7 @@ def test_genuine_mail_is_delivered_with_results_on_top(gates: Gates) -> None:
         ("spf", "pass", {"smtp.helo": "mail.bank.example"}),
         ("spf", "pass", {"smtp.mailfrom": "someone@bank.example"}),
         ("dkim", "pass", passage.properties("dkim")),
+        ("arc", "none", {"smtp.remote-ip": "192.0.2.10"}),
         ("dmarc", "pass", {"header.from": "bank.example", "policy.dmarc": "reject"}),
     ]
     assert passage.properties("dkim").items() >= {"header.d": "bank.example", "header.s": "s1"}.items()
@@ -71,7 +72,7 @@ def test_genuine_mail_is_delivered_with_results_on_top(gates: Gates) -> None:
     for word in (
         f"{passage.exchange.queue_id}:",
         "decision=accept rule=pass client=192.0.2.10",
-        "dkim=bank.example:pass dmarc=bank.example:pass",
+        "dkim=bank.example:pass arc=none dmarc=bank.example:pass",
         " ms=",
     ):
         assert word in passage.line

@@ -48,6 +48,10 @@ class Header:
         """Give the indices of the fields of this name (lower case), from the top. Not to be changed."""
         return self._places.get(name, [])
 
+    def field(self, place: int) -> HeaderField:
+        """Give one field as received."""
+        return self._fields[place]
+
     def canonical(self, place: int, relaxed: bool) -> bytes:
         """Give one field in the form that is hashed, without the CRLF that ends it."""
         field = self._fields[place]

@@ -83,7 +83,7 @@ def added_field(signature: Signature, header: Header) -> str:
     return ""
 
 
-def _unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> Defect | None:
+def unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> Defect | None:
     """Say why this key cannot serve this signature (RFC 6376 §6.1.2)."""
     if key.defect is not None:
         return key.defect
@@ -101,9 +101,9 @@ def _unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> 
 
 
 def _try_key(signature: Signature, key: keys.Key, message: Message, settings: DkimSettings) -> DkimFact:
-    unsuitable = _unsuitable(signature, key, settings)
-    if unsuitable is not None:
-        return fact(signature, unsuitable.result, unsuitable.reason, key)
+    problem = unsuitable(signature, key, settings)
+    if problem is not None:
+        return fact(signature, problem.result, problem.reason, key)
     if signature.length is not None and signature.length > message.body_length:  # RFC 6376 §3.5: l=
         return fact(signature, DkimResult.PERMERROR, "l= is larger than the body", key)
     if signature.body_hash != message.body_hash:
