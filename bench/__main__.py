@@ -1,6 +1,6 @@
-"""`python -m bench`: all figures. With a command one kind: `rate`, `cold`, `memory` and `profile` of the milter,
-`policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon; `reports-rate` and `reports-day` of
-the DMARC reports, which are not among "all".
+"""`python -m bench`: all figures. With a command one kind: `rate`, `cold`, `memory`, `sign` and `profile` of the
+milter, `policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon; `reports-rate` and
+`reports-day` of the DMARC reports, which are not among "all".
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bench import (
     profiling,
     rate,
     reports,
+    sign_rate,
 )
 from bench.install import install
 from bench.peers import PEERS, Peer
@@ -93,6 +94,7 @@ def _everything(here: Bench) -> None:
     rate.measure(here, 5.0, 3)
     cold.measure(here, 40)
     memory.measure(here, 50, 25)
+    sign_rate.measure(here, 5.0, 3)
     daemons = policy_peers.PEERS
     policy_rate.measure(here, daemons, 2.0, 5)
     policy_new.measure(here, daemons, 500, 5)
@@ -124,6 +126,14 @@ def cold_command(peers: list[Peer], messages: int) -> None:
 def memory_command(peers: list[Peer], clients: int, megabytes: int) -> None:
     """Peak memory with large messages."""
     _run(peers, memory.measure, clients, megabytes)
+
+
+@main.command("sign")
+@seconds
+@rounds
+def sign_command(seconds: float, rounds: int) -> None:
+    """Messages signed per second."""
+    _run([], sign_rate.measure, seconds, rounds)
 
 
 @main.command("profile")

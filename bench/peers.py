@@ -46,6 +46,7 @@ class Peer:
     name: str
     command: Callable[[Place], Sequence[str | Path]]
     finds: tuple[str, ...]  # results that it must write for every message that has them
+    field: str = "Authentication-Results"  # in which it writes them
     after_dkim: bool = False  # is given the messages with an earlier filter's dkim= on top
 
 
@@ -70,12 +71,16 @@ def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
     return command
 
 
-def _ours(place: Place, settings: str = "") -> Sequence[str | Path]:
+def _without_arc(place: Place) -> Sequence[str | Path]:
+    return _ours(place, "[arc]\nenabled = false\n")
+
+
+def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
     program = daemons.installed("authmilter", "install this project into the environment")
     config = place.write(
         "authmilter.toml",
         f'socket = "unix:{place.socket}"\nauthserv_id = "{AUTHSERV_ID}"\n'
-        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n{settings}',
+        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n{further}',
     )
     return [program, "serve", "--config", config]
 
@@ -169,6 +174,7 @@ _ALL = ("dkim=pass", "spf=pass", "dmarc=pass")
 
 PEERS = (
     Peer("ours", _ours, _ALL),
+    Peer("ours-no-arc", _without_arc, _ALL),
     Peer("opendkim", _opendkim, ("dkim=pass",)),
     Peer("opendmarc", _opendmarc, ("spf=pass", "dmarc=pass"), after_dkim=True),
     Peer("rspamd", _rspamd, _ALL),

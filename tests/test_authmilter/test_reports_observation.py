@@ -42,7 +42,9 @@ def test_a_plain_message() -> None:
 
 
 def verdict(decision: Decision, rule: str = "policy", override: str = "", dry: bool = False) -> Verdict:
-    return Verdict(decision, rule, "", override=override, would_be=Decision.REJECT if dry else None)
+    if dry:
+        return Verdict(decision, rule, "", "", REJECT, override, "dry run", Decision.REJECT)
+    return Verdict(decision, rule, "", override=override)
 
 
 A, Q, R = Decision.ACCEPT, Decision.QUARANTINE, Decision.REJECT
@@ -67,7 +69,7 @@ A, Q, R = Decision.ACCEPT, Decision.QUARANTINE, Decision.REJECT
             REJECT,
             verdict(A, "policy", "local_policy", dry=True),
             "none",
-            (("local_policy", "this receiver only tries out its rules"),),
+            (("local_policy", "dry run"),),
         ),
         # RFC 9990 §3.1.1.9: MUST have a reason; here another Author Domain's policy decided
         (FAIL, NONE, verdict(R), "reject", (("local_policy", "another reason: policy"),)),

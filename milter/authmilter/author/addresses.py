@@ -11,12 +11,14 @@ quoted, and as display name an unquoted address of the same domain as the real o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from authmilter.author.tokens import Token
 from mailcommon.names import to_alabel
 
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _SHOWN = 60  # characters of outside text in a problem
 
 
@@ -25,6 +27,7 @@ class Found:
     """What was read: domains in order of appearance (A-labels), and what ended the reading."""
 
     domains: dict[str, None] = field(default_factory=dict)
+    addresses: dict[str, None] = field(default_factory=dict)  # local-part without quotes, "@", domain
     problem: str = ""
 
 
@@ -132,6 +135,7 @@ class _Reader:
             self.group = True
         if domain:
             self.found.domains[domain] = None
+            self.found.addresses[f"{_local_part(tokens)}@{domain}"] = None
         return domain
 
     def _end_element(self) -> None:
@@ -172,6 +176,16 @@ def addr_spec(tokens: Sequence[Token]) -> tuple[str, str]:
         if not text.isascii() and not _is_unicode(text):
             return domain, "an address has bytes that are not UTF-8"
     return domain, ""
+
+
+def _local_part(tokens: Sequence[Token]) -> str:
+    """What stands before the "@", quotes and quoted pairs undone."""
+    parts = []
+    for kind, text in tokens:
+        if kind == "@":
+            break
+        parts.append(_QUOTED_PAIR.sub(r"\1", text) if kind == "q" else text)
+    return "".join(parts)
 
 
 def _is_sequence(words: Sequence[Token], kinds: str) -> bool:

@@ -38,37 +38,41 @@ def parse_author(from_values: Sequence[bytes], max_domains: int = MAX_DOMAINS) -
     if not from_values:
         return Author((), "there is no From header field")
     domains: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     problem = ""
     left = _MAX_BYTES
     for value in from_values:
         left -= len(value)
-        found, wrong = _read(value, max_domains) if left >= 0 else _scan_only(value, max_domains)
+        found, wrong, written = _read(value, max_domains) if left >= 0 else _scan_only(value, max_domains)
         domains |= found
+        addresses |= written
         problem = problem or wrong
         if len(domains) > max_domains:
             break
     if len(from_values) > 1:
         # RFC 5322 §3.6 allows one; also equal ones, as nobody knows which one is shown
         problem = f"there are {len(from_values)} From header fields"
-    return _author(domains, problem, max_domains)
+    return _author(domains, problem, max_domains, addresses)
 
 
 @functools.lru_cache(maxsize=2048)
 def _parse_short(value: bytes, max_domains: int) -> Author:
-    return _author(*_read(value, max_domains), max_domains)
+    domains, problem, addresses = _read(value, max_domains)
+    return _author(domains, problem, max_domains, addresses)
 
 
-def _author(domains: dict[str, None], problem: str, max_domains: int) -> Author:
+def _author(domains: dict[str, None], problem: str, max_domains: int, addresses: dict[str, None]) -> Author:
     if len(domains) > max_domains:
         return Author(tuple(domains)[:max_domains], f"the From field names more than {max_domains} domains")
     if not domains and not problem:
         problem = "the From field has no address"
     # bytes that are not UTF-8 are surrogates until here
-    return Author(tuple(domains), problem.encode("utf-8", "replace").decode("utf-8"))
+    problem = problem.encode("utf-8", "replace").decode("utf-8")
+    return Author(tuple(domains), problem, () if problem else tuple(addresses))
 
 
-def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str]:
-    """The domains of one field and what is wrong with it."""
+def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
+    """The domains of one field, what is wrong with it, and the addresses."""
     text = value.decode("utf-8", "surrogateescape")
     if "\n" in text:
         text = _FOLD.sub("", text)  # RFC 5322 §2.2.3: unfolding removes the line ends and nothing else
@@ -76,10 +80,10 @@ def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str]:
     found = read_addresses(tokens, max_domains)
     problem = problem or found.problem
     if problem:
-        return found.domains | scan_domains(text, max_domains), problem
-    return found.domains, ""
+        return found.domains | scan_domains(text, max_domains), problem, {}
+    return found.domains, "", found.addresses
 
 
-def _scan_only(value: bytes, max_domains: int) -> tuple[dict[str, None], str]:
+def _scan_only(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
     text = value[:_MAX_BYTES].decode("utf-8", "surrogateescape")
-    return scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes"
+    return scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes", {}

@@ -142,9 +142,9 @@ def _reasons(fact: DmarcFact, verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 
 def _comment(verdict: Verdict) -> str:
-    if verdict.would_be:
-        return "this receiver only tries out its rules"
-    return verdict.rule if verdict.override else f"another reason: {verdict.rule}"
+    if verdict.override:
+        return verdict.override_comment or verdict.rule
+    return f"another reason: {verdict.rule}"
 
 
 def _tested(fact: DmarcFact) -> bool:
