@@ -134,6 +134,20 @@ def test_old_rows_go_and_those_of_a_wrong_clock_are_todays(store: Store) -> None
         assert tx.all("SELECT count(*) FROM dmarc_policies") == [(0,)]
 
 
+def test_tidying_takes_one_pass(tmp_path: Path) -> None:
+    """Not one for each policy: with a day of many domains that would be hours."""
+    store = open_store(f"sqlite:{tmp_path}/s", [ledger.SCHEMA])
+    plain = key(1)
+    names = [f"d{number}.example" for number in range(6000)]
+    batch = {plain._replace(published=plain.published._replace(domain=name)): 1 for name in names}
+    ledger.write(store, "a", batch, NOON)
+    ledger.absorb(store)
+    began = time.process_time()
+    ledger.tidy(store, NOON, 14)
+    assert time.process_time() - began < 0.2
+    store.close()
+
+
 def test_hosts_that_write_the_same_rows_at_once(stores: Stores) -> None:
     """In different orders, which would be a deadlock if they were written so."""
     stores.open([ledger.SCHEMA]).size()

@@ -192,10 +192,8 @@ def tidy(store: Store, now: float, keep_days: int) -> int:
             now - _NAMES_KEPT,
             now + _NAMES_KEPT,
         )
-        tx.run(
-            "DELETE FROM dmarc_policies WHERE NOT EXISTS"
-            " (SELECT 1 FROM dmarc_rows r WHERE r.policy = dmarc_policies.policy)"
-        )
+        # one pass over the rows: they have no index that begins with the policy
+        tx.run("DELETE FROM dmarc_policies WHERE policy NOT IN (SELECT policy FROM dmarc_rows)")
     return int(lost[0]) if lost else 0
 
 
