@@ -104,6 +104,7 @@ def measure_day(bench: Bench, messages: int, domains: int) -> None:
             f'email = "reports@home.example"\nsmtp = "127.0.0.1:{postfix.ports["smtp"]}"\n'
         )
         seconds, peak, said = _send(config)
+    assert f"about {messages} messages" in said, said
     bench.tell(f"authmilter report send: {seconds:.0f} s, {peak:.0f} MB at the most; {said}")
 
 
