@@ -340,6 +340,25 @@ async def test_damaged_values(value: str, server: PrivateValkey) -> None:
     await close(world)
 
 
+@pytest.mark.parametrize("name", ["revision", "floor", "changes", "epoch"])
+@in_loop
+async def test_damaged_counters_are_no_reason_to_stop(name: str, server: PrivateValkey) -> None:
+    one = Host(server)
+    await one.policies.start()
+    server.command("SET", f"{{tlspolicyd}}:{name}", "\xff")
+    one.publish(A, "1")
+    assert await one.use(A) == policy()
+    await one.policies.keeper.sync()
+    two = Host(server)
+    await two.policies.start()
+    await close(one, two)
+
+
+def test_an_option_that_redis_py_does_not_know() -> None:
+    with pytest.raises(ValueError, match=r"an option in the URL is not known: .*colour"):
+        RedisStore("redis://127.0.0.1:1/0?colour=red", lambda: START)
+
+
 @pytest.mark.parametrize("value", ["enforce", "enforce 1700000000 604800 1700000000 {"])
 @pytest.mark.parametrize(("signalled", "longest"), [(True, DAY), (False, 3600)])
 @in_loop
