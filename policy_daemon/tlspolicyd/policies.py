@@ -12,23 +12,21 @@ Limits: `discovery.Limits`. Beyond them a domain that is asked for the first tim
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from tlspolicyd.alerts import Alerts
-from tlspolicyd.cache.entry import Entry, decode
+from tlspolicyd.cache.entry import Entry
 from tlspolicyd.cache.keeper import Keeper
 from tlspolicyd.cache.store import Store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Discovery, Fetcher, Found, Hooks, Kind, Limits, TxtResolver
-from tlspolicyd.facts import Failure, Mode, StsFact
+from tlspolicyd.facts import Failure, StsFact
+from tlspolicyd.held import Held
 from tlspolicyd.negatives import Negatives
 from tlspolicyd.suspicions import Suspicions
 from tlspolicyd.timing import Timing
-from tlspolicyd.unreadable import give_up, unreadable
-
-_SKEW = 300.0  # seconds that a fetch may lie ahead of our clock: another host's clock
+from tlspolicyd.unreadable import give_up
 
 
 @dataclass(slots=True)
@@ -69,9 +67,9 @@ class Policies:
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
         self._tended_again: set[str] = set()  # those whose refresh failed lately
-        self._made: deque[Entry] = deque()
         self._suspicions = Suspicions(self._timing.suspect, self._timing.check_most)
         self._alerts = Alerts(self._clocks)
+        self._held = Held(self.keeper, self._clocks, self._alerts, self._limits.facts)
 
     def __len__(self) -> int:
         """How many policies are known."""
@@ -105,8 +103,8 @@ class Policies:
         if entry is not None:
             wall = self._wall()
             # RFC 8461 §5.1: only while the time since the fetch has not exceeded max_age
-            if entry.fetched_at <= wall < entry.fetched_at + entry.max_age or self._in_force(domain, entry, wall):
-                fact = entry.fact or self._make_fact(domain, entry)
+            if entry.fetched_at <= wall < entry.fetched_at + entry.max_age or self._held.in_force(domain, entry, wall):
+                fact = entry.fact or self._held.make_fact(domain, entry)
                 if fact is not None:
                     if self._monotonic() >= entry.check_at:
                         self._check(domain, entry)
@@ -159,7 +157,7 @@ class Policies:
         if entry is None:
             return False
         wall = self._wall()
-        if not self._in_force(domain, entry, wall) or not self._timing.maybe_due(entry, wall):
+        if not self._held.in_force(domain, entry, wall) or not self._timing.maybe_due(entry, wall):
             return False
         if self._monotonic() < entry.check_at:
             return False
@@ -217,17 +215,17 @@ class Policies:
         return found
 
     async def _look(self, domain: str, *, anyway: bool, force: bool) -> Found:
-        held = self._held(domain)
+        held = self._held.entry(domain)
         if held is None and self.keeper.store.shared:
             theirs = await self.keeper.ask(lambda: self.keeper.store.read(domain), None)
             if theirs is not None and self.keeper.get(domain) is None:
                 self.keeper.adopt(domain, theirs)
                 self._on_change(domain)
-            held = self._held(domain)
+            held = self._held.entry(domain)
         before = (held.mode, held.body) if held is not None else None
         due = held is not None and self._wall() >= self._timing.refresh_at(domain, held)
         found = await self.discovery.look(domain, held, anyway=anyway or due, force=force)
-        held = self._held(domain)  # it may have expired meanwhile, or been forgotten
+        held = self._held.entry(domain)  # it may have expired meanwhile, or been forgotten
         if found.entry is not None:
             self._replace(domain, held, found)
             if before != (found.entry.mode, found.entry.body) or not found.entry.max_age:
@@ -237,10 +235,6 @@ class Policies:
         else:
             self._keep(domain, held, found, due=due)
         return found
-
-    def _held(self, domain: str) -> Entry | None:
-        entry = self.keeper.get(domain)
-        return entry if entry is not None and self._in_force(domain, entry, self._wall()) else None
 
     def _replace(self, domain: str, held: Entry | None, found: Found) -> None:
         """RFC 8461 §5.1: a policy that was fetched takes the place of any other, and its time begins now."""
@@ -300,50 +294,6 @@ class Policies:
             self._negatives.put(domain, fact, seconds, seconds)
         if former != fact:
             self._on_change(domain)
-
-    def _in_force(self, domain: str, entry: Entry, wall: float) -> bool:
-        """Whether `entry` has not expired; puts right what a jump of the clock would do to it."""
-        if entry.fetched_at - wall > _SKEW:
-            # Fetched in a time that is not yet: the clock was wrong then, or is now. The policy is not dropped for
-            # that, nor does it live until then: its time begins now.
-            self._alerts.clock_went_back(domain, int(entry.fetched_at - wall))
-            entry.fetched_at, entry.used_at, entry.fact, entry.check_at = wall, wall, None, 0.0
-            self.keeper.put(domain, entry)
-        if wall < entry.expires_at:
-            return True
-        self.keeper.expire(domain, entry)
-        return False
-
-    def _make_fact(self, domain: str, entry: Entry) -> StsFact | None:
-        known = decode(entry)
-        if known is None:
-            return self._damaged(domain, entry)
-        record_id, policy = known
-        entry.fact = StsFact(
-            domain,
-            policy=policy,
-            id=record_id,
-            fetched_at=entry.fetched_at,
-            expires_at=entry.expires_at,
-            cached=True,
-            signalled=True,
-        )
-        return self._remember(entry)
-
-    def _damaged(self, domain: str, entry: Entry) -> StsFact | None:
-        if entry.mode is not Mode.ENFORCE:
-            self.keeper.forget(domain)
-            return None
-        self._alerts.unreadable(domain)
-        entry = unreadable(domain, entry, self._wall())
-        self.keeper.put(domain, entry)
-        return self._remember(entry)
-
-    def _remember(self, entry: Entry) -> StsFact | None:
-        self._made.append(entry)
-        if len(self._made) > self._limits.facts:
-            self._made.popleft().fact = None
-        return entry.fact
 
     def _changed_elsewhere(self, domain: str) -> None:
         self._negatives.drop(domain)
