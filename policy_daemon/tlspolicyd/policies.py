@@ -66,7 +66,7 @@ class Policies:
         self._negatives = Negatives(self._limits.negatives, self._monotonic)
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
-        self._tended_again: set[str] = set()  # those whose refresh failed lately
+        self._tended_again: set[str] = set()  # those whose refresh failed twice lately
         self._suspicions = Suspicions(self._timing.suspect, self._timing.check_most)
         self._alerts = Alerts(self._clocks)
         self._held = Held(self.keeper, self._clocks, self._alerts, self._limits.facts)
@@ -82,7 +82,7 @@ class Policies:
 
     @property
     def refreshing(self) -> int:
-        """How many look-ups that `tend` has started, without those of domains whose refresh failed lately."""
+        """How many look-ups that `tend` has started, without those of domains whose refresh failed twice lately."""
         return len(self._tended)
 
     async def start(self) -> None:
