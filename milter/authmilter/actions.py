@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from authmilter.facts import HeaderField, MessageFacts, SpfResult
+from authmilter.headers.bimi_fields import bimi_fields
 from authmilter.headers.claims import BIMI, claimed_fields, stripped_fields
 from authmilter.headers.received_spf import render_received_spf
 from authmilter.headers.results_field import render_results
@@ -54,6 +55,7 @@ def plan(
             for fact in facts.spf
             if fact.scope == "mfrom"
         ]
+    add += bimi_fields(facts.bimi)
     return Actions(
         verdict.decision,
         tuple(add),

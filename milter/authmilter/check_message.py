@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from authmilter.facts import Client, DkimFact, DmarcFact, IprevFact, SpfFact
+from authmilter.bimi.assets import Nowhere
+from authmilter.facts import BimiFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
@@ -83,7 +84,10 @@ def authenticate(
     settings: Settings, client: Client, mail_from: str, message: bytes, resolver: Resolver, now: float
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
-    setup = replace(make_setup(settings, resolver), now=lambda: now)
+    offline = Nowhere() if isinstance(resolver, ReplayResolver) else None
+    setup = make_setup(settings, resolver, offline)
+    bimi = setup.bimi and replace(setup.bimi, now=lambda: now)
+    setup = replace(setup, now=lambda: now, bimi=bimi)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())
     header, body = split_message(message)
     for name, value in header:
@@ -148,7 +152,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "dmarc": _dmarc(deciding, facts.dmarc, facts.author.problem),
             "arc": None,
             "iprev": facts.iprev and _iprev(facts.iprev),
-            "bimi": None,
+            "bimi": facts.bimi and _bimi(facts.bimi),
         },
     }
 
@@ -195,6 +199,20 @@ def _dmarc(deciding: DmarcFact | None, every: tuple[DmarcFact, ...], problem: st
 
 def _iprev(fact: IprevFact) -> dict[str, Any]:
     return {"result": str(fact.result), "ip": fact.ip, "name": fact.name, "reason": fact.reason}
+
+
+def _bimi(fact: BimiFact) -> dict[str, Any]:
+    return {
+        "result": str(fact.result),
+        "domain": fact.domain,
+        "selector": fact.selector,
+        "authority": fact.authority and str(fact.authority),
+        "authority_uri": fact.authority_uri,
+        "indicator_uri": fact.indicator_uri,
+        "mark_type": fact.mark_type,
+        "preference": fact.preference,
+        "reason": fact.reason,
+    }
 
 
 def as_text(outcome: Outcome) -> str:

@@ -9,10 +9,11 @@ import ipaddress
 import re
 import socket as sockets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from authmilter.bimi.trust import read_logs, read_roots
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
@@ -105,6 +106,29 @@ class Dmarc(Section):
     domains: dict[Annotated[str, AfterValidator(_domain)], DomainRules] = Field(default={})
 
 
+class Bimi(Section):
+    enabled: bool = False
+    evidence: Literal["require", "optional", "off"] = "require"
+    ca_file: str = ""
+    common_marks: bool = True
+    revocation: Literal["off", "soft", "hard"] = "soft"
+    ct_log_list: str = ""
+    compare: bool = False
+    budget: Annotated[float, Field(ge=0, le=10)] = 2.0
+    https_port: Annotated[int, Field(ge=1, le=65_535)] = 443
+    https_ca_file: str = ""
+    allow_private_addresses: bool = False
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.enabled and self.evidence == "require" and not self.ca_file:
+            raise ValueError('ca_file is missing: evidence = "require" needs the roots of mark certificates')
+        if self.enabled and self.evidence != "off":
+            read_roots(self.ca_file)
+            read_logs(self.ct_log_list)
+        return self
+
+
 class Results(Section):
     auth: bool = False
 
@@ -126,6 +150,7 @@ class Settings(Section):
     spf: Spf = Spf()
     dkim: Dkim = Dkim()
     dmarc: Dmarc = Dmarc()
+    bimi: Bimi = Bimi()
     results: Results = Results()
 
     def name(self) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from authmilter.actions import Names
+from authmilter.bimi.assets import Source
+from authmilter.bimi_assembly import make_bimi_check
+from authmilter.bimi_check import BimiCheck
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
@@ -32,12 +35,13 @@ class Setup:
     dkim: DkimSettings
     deferrals: Deferrals
     accept_on_fault: bool = False
+    bimi: BimiCheck | None = None  # None: not looked at
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes."""
+def make_setup(settings: Settings, resolver: Resolver | None = None, indicators: Source | None = None) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes, `indicators` what fetches for BIMI."""
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
@@ -60,4 +64,5 @@ def make_setup(settings: Settings, resolver: Resolver | None = None) -> Setup:
         ),
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
+        bimi=make_bimi_check(settings, indicators),
     )

@@ -18,6 +18,7 @@ from authmilter.author.tokens import Token
 from mailcommon.names import to_alabel
 
 _SHOWN = 60  # characters of outside text in a problem
+_MAX_LOCAL = 320  # characters of a local part that are kept
 
 
 @dataclass(slots=True)
@@ -26,6 +27,8 @@ class Found:
 
     domains: dict[str, None] = field(default_factory=dict)
     problem: str = ""
+    addresses: int = 0
+    local_part: str = ""  # of the first address
 
 
 def read_addresses(tokens: Sequence[Token], max_domains: int) -> Found:
@@ -132,6 +135,9 @@ class _Reader:
             self.group = True
         if domain:
             self.found.domains[domain] = None
+            if not self.found.addresses:
+                self.found.local_part = _local_part(tokens)
+            self.found.addresses += 1
         return domain
 
     def _end_element(self) -> None:
@@ -172,6 +178,12 @@ def addr_spec(tokens: Sequence[Token]) -> tuple[str, str]:
         if not text.isascii() and not _is_unicode(text):
             return domain, "an address has bytes that are not UTF-8"
     return domain, ""
+
+
+def _local_part(tokens: Sequence[Token]) -> str:
+    """What stands before the "@" of an address."""
+    at = next(place for place, (kind, _) in enumerate(tokens) if kind == "@")
+    return "".join(text for _, text in tokens[:at])[:_MAX_LOCAL]
 
 
 def _is_sequence(words: Sequence[Token], kinds: str) -> bool:
