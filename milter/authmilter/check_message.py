@@ -95,7 +95,11 @@ def authenticate(
     transaction.end_of_headers()
     for start in range(0, len(body), _CHUNK):
         transaction.body(body[start : start + _CHUNK])
-    return transaction.finish()
+    try:
+        return transaction.finish()
+    finally:
+        if setup.bimi:
+            setup.bimi.source.close()
 
 
 def split_message(message: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:

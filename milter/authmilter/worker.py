@@ -35,6 +35,8 @@ class Current:
         new = make_setup(settings, keep)
         self._setup = replace(new, deferrals=old.deferrals) if old else new
         self._settings = settings
+        if old and old.bimi:
+            old.bimi.source.close()
 
     def __call__(self) -> Setup:
         assert self._setup is not None, "a worker takes settings before it serves"

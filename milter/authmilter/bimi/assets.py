@@ -40,6 +40,10 @@ class Source(Protocol):
         """The thing itself, after at most `seconds`; what takes longer goes on for the next one who asks."""
         ...
 
+    def close(self) -> None:
+        """Give up what is under way. Returns at once."""
+        ...
+
 
 class Nowhere:
     """A source for where there is no network."""
@@ -50,3 +54,6 @@ class Nowhere:
     def get(self, kind: Kind, uri: Uri, seconds: float) -> Asset:  # noqa: ARG002 - nothing is waited for
         """See Source."""
         return Fault("nothing is fetched here", temporary=True)
+
+    def close(self) -> None:
+        """See Source."""
