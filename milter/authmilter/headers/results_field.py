@@ -87,7 +87,7 @@ def _entries(facts: MessageFacts, note: str) -> list[Entry]:
         # RFC 9989 §11.5: a From that cannot be evaluated must not look like mail without a policy
         entries.append(_entry("dmarc", DmarcResult.PERMERROR, note, facts.author.problem, utf8))
     if facts.bimi:
-        entries.append(_bimi(facts.bimi, utf8))
+        entries.append(bimi_entry(facts.bimi, utf8))
     return entries
 
 
@@ -166,7 +166,8 @@ def _dmarc(fact: DmarcFact, note: str, utf8: bool) -> Entry:
     return tuple(words)
 
 
-def _bimi(fact: BimiFact, utf8: bool) -> Entry:
+def bimi_entry(fact: BimiFact, utf8: bool = False) -> Entry:
+    """The words of bimi= (BIMI core §7.7)."""
     # BIMI core §7.7: a comment says why
     about = ", ".join(text for text in (fact.mark_type, fact.reason) if text)
     words = _entry(bimi_names.METHOD, fact.result, about, "", utf8)

@@ -79,7 +79,7 @@ def examine(pem: bytes, settings: MarkSettings, now: float) -> Examination:
     try:
         chain = find_path(leaf, document.issuers, settings.roots, now)
         checks += _about(leaf, settings, now)
-        checks.append(_path_check(chain, settings))
+        checks.append(_path_check(chain))
         if not isinstance(chain, str):
             fault = logs.refusal(leaf, chain[1], settings.logs, now)
             checks.append(Check("transparency", fault, f"{len(logs.timestamps(leaf))} timestamps"))
@@ -92,7 +92,7 @@ def examine(pem: bytes, settings: MarkSettings, now: float) -> Examination:
         return Examination((*checks, Check("logotype", svg)), leaf=leaf)
     checks.append(Check("logotype", "", f"an SVG of {len(svg)} octets, its hashes are right"))
     indicator = read_indicator(svg)
-    checks.append(Check("indicator", indicator if isinstance(indicator, str) else "", "SVG Tiny PS"))
+    checks.append(Check("indicator", f"its logo: {indicator}" if isinstance(indicator, str) else "", "SVG Tiny PS"))
     found = Examination(tuple(checks), leaf=leaf, svg=svg)
     if found.fault or isinstance(indicator, str) or isinstance(chain, str):
         return found
@@ -120,9 +120,7 @@ def _about(leaf: x509.Certificate, settings: MarkSettings, now: float) -> Iterat
     yield Check("revocation list", "" if lists else "it names no revocation list", ", ".join(lists[:3]))
 
 
-def _path_check(chain: Chain | str, settings: MarkSettings) -> Check:
-    if not settings.roots:
-        return Check("issuer", "this host trusts no root of mark certificates ([bimi] ca_file)")
+def _path_check(chain: Chain | str) -> Check:
     if isinstance(chain, str):
         return Check("issuer", chain)
     return Check("issuer", "", " <- ".join(_subject(each) for each in chain[1:]))

@@ -42,6 +42,8 @@ def find_path(
     leaf: x509.Certificate, issuers: Sequence[x509.Certificate], roots: Sequence[x509.Certificate], now: float
 ) -> Chain | str:
     """The chain of a mark certificate at the time `now` (unix seconds)."""
+    if not roots:
+        return "this host trusts no root of mark certificates ([bimi] ca_file)"
     if unknown := _unknown_extension(leaf):
         return f"it has a critical extension that is not known here: {unknown}"
     if weak := _weakness(leaf):

@@ -37,7 +37,7 @@ def repetition(root: etree._Element) -> str:
             continue
         open_.add(element)
         stack.append((element, True))
-        for part in _parts(element, targets):
+        for part in reversed(_parts(element, targets)):
             if part in open_:
                 return f"line {element.sourceline}: <use>: it leads to itself"
             stack.append((part, False))
