@@ -1,6 +1,6 @@
 """The files that the operator names: roots of mark certificates, keys of transparency logs.
 
-Both functions raise ValueError with a text for people that begins with the setting's name.
+Each function raises ValueError with a text for people that begins with the setting's name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from cryptography import x509
 
 from authmilter.bimi.evidence.document import is_authority
 from authmilter.bimi.evidence.logs import Logs, parse_logs
+from mailcommon.fetch.trust import trust
 
 
 def read_roots(path: str) -> tuple[x509.Certificate, ...]:
@@ -41,3 +42,13 @@ def read_logs(path: str) -> Logs | None:
         raise ValueError(f"ct_log_list {path}: {fault.strerror}") from None
     except ValueError as fault:
         raise ValueError(f"ct_log_list {path}: {fault}") from None
+
+
+def check_roots_of_hosts(path: str) -> None:
+    """Whether a file can be used as the roots of HTTPS hosts; "" always can."""
+    if not path:
+        return
+    try:
+        trust(path)
+    except ValueError as fault:
+        raise ValueError(f"https_{fault}") from None
