@@ -76,6 +76,10 @@ class PolicyHost:
         """The host of `domain`."""
         return self._hosts[f"mta-sts.{domain}"]
 
+    def named(self, name: str) -> Host:
+        """The host of that name."""
+        return self._hosts[name]
+
     @property
     def requests(self) -> int:
         """Requests to all hosts."""

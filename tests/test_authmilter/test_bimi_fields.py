@@ -100,8 +100,8 @@ def test_the_entry_of_a_pass() -> None:
     digest = hashlib.sha256(LOGO).hexdigest()[-16:]
     assert results(PASS) == (
         "pass",
-        f"header.d=a.example header.selector=brand policy.authority=pass policy.authority-uri={A}"
-        f" policy.indicator-uri={L} policy.indicator-hash={digest} policy.logo-preference=brand",
+        f"header.d=a.example header.selector=brand policy.authority=pass policy.indicator-hash={digest}"
+        f" policy.logo-preference=brand policy.authority-uri={A} policy.indicator-uri={L}",
     )
     value = render_results("mx.example", MessageFacts(Client("192.0.2.1"), "", bimi=PASS))
     assert f'policy.authority-uri="{A}"' in value  # BIMI-53: ":" and "/" are no token

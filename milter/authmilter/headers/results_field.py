@@ -179,17 +179,18 @@ def bimi_entry(fact: BimiFact, utf8: bool = False) -> Entry:
         words.append(f"{bimi_names.SELECTOR_PROPERTY}={selector}")
     if fact.authority:
         words.append(f"{bimi_names.AUTHORITY_PROPERTY}={fact.authority}")
+    if fact.result is BimiResult.PASS and fact.indicator:
+        digest = hashlib.sha256(fact.indicator).hexdigest()
+        words.append(f"{bimi_names.INDICATOR_HASH_PROPERTY}={digest[-_HASH_DIGITS:]}")
+    if fact.result is BimiResult.PASS and fact.preference:
+        words.append(f"{bimi_names.PREFERENCE_PROPERTY}={fact.preference}")
+    # quoted values last: some readers stop at the first one
     for name, uri in (
         (bimi_names.AUTHORITY_URI_PROPERTY, fact.authority_uri),
         (bimi_names.INDICATOR_URI_PROPERTY, fact.indicator_uri),
     ):
         if uri and len(uri) <= escape.MAX_OCTETS and "=?" not in uri:  # half of a URI is worse than none
             words.append(f"{name}={escape.quoted(uri)}")
-    if fact.result is BimiResult.PASS and fact.indicator:
-        digest = hashlib.sha256(fact.indicator).hexdigest()
-        words.append(f"{bimi_names.INDICATOR_HASH_PROPERTY}={digest[-_HASH_DIGITS:]}")
-    if fact.result is BimiResult.PASS and fact.preference:
-        words.append(f"{bimi_names.PREFERENCE_PROPERTY}={fact.preference}")
     return tuple(words)
 
 
