@@ -70,12 +70,17 @@ def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
     return command
 
 
-def _ours(place: Place) -> Sequence[str | Path]:
+def _with_bimi(place: Place) -> Sequence[str | Path]:
+    """The mail of the corpus has no BIMI record: what looking for one costs."""
+    return _ours(place, '[bimi]\nenabled = true\nevidence = "optional"\n')
+
+
+def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
     program = daemons.installed("authmilter", "install this project into the environment")
     config = place.write(
         "authmilter.toml",
         f'socket = "unix:{place.socket}"\nauthserv_id = "{AUTHSERV_ID}"\n'
-        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n',
+        f'[dns]\nnameservers = ["{place.dns.with_port}"]\n{further}',
     )
     return [program, "serve", "--config", config]
 
@@ -164,6 +169,7 @@ _ALL = ("dkim=pass", "spf=pass", "dmarc=pass")
 
 PEERS = (
     Peer("ours", _ours, _ALL),
+    Peer("ours-bimi", _with_bimi, _ALL),
     Peer("opendkim", _opendkim, ("dkim=pass",)),
     Peer("opendmarc", _opendmarc, ("spf=pass", "dmarc=pass"), after_dkim=True),
     Peer("rspamd", _rspamd, _ALL),

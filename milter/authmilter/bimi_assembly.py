@@ -20,15 +20,12 @@ FETCH_SECONDS = 10.0  # for one fetch; the message that asked for it waits much 
 _CACHED_ADDRESSES = 2_000
 
 
-def make_bimi_check(settings: Settings, source: Source | None = None) -> BimiCheck | None:
-    """What `[bimi]` describes, None if it is off; `source` replaces what fetches. Raises ValueError for bad files."""
+def make_bimi_check(settings: Settings, *, fetch: bool = True) -> BimiCheck:
+    """What `[bimi]` describes; without `fetch` nothing is fetched. Raises ValueError for bad files."""
     bimi = settings.bimi
-    if not bimi.enabled:
-        return None
     marks = mark_settings(bimi)
-    if source is None and bimi.evidence == "off":
-        source = Nowhere()
-    if source is None:
+    source: Source = Nowhere()
+    if fetch and bimi.evidence != "off":
         source = FetchedAssets(lambda: make_loader(settings, marks, time.time), bimi.budget)
     wanted = BimiSettings(bimi.evidence, bimi.compare, bimi.budget, marks)
     return BimiCheck(wanted, source, time.monotonic, time.time)

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from authmilter.bimi.assets import Nowhere
 from authmilter.facts import BimiFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
@@ -84,8 +83,8 @@ def authenticate(
     settings: Settings, client: Client, mail_from: str, message: bytes, resolver: Resolver, now: float
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
-    offline = Nowhere() if isinstance(resolver, ReplayResolver) else None
-    setup = make_setup(settings, resolver, offline)
+    # a recording has DNS answers only
+    setup = make_setup(settings, resolver, fetch=not isinstance(resolver, ReplayResolver))
     bimi = setup.bimi and replace(setup.bimi, now=lambda: now)
     setup = replace(setup, now=lambda: now, bimi=bimi)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())

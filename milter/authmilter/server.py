@@ -19,6 +19,7 @@ from pathlib import Path
 
 from authmilter import session, worker
 from authmilter.settings import Settings
+from authmilter.setup import preload, require_readable
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become, group_id, require_free, require_user
 from mailcommon.settings import SettingsError
@@ -61,7 +62,12 @@ class Server:
 
     def run(self) -> None:
         """Serve until told to stop; raises StartError before anything runs."""
+        preload(self._settings)
         self._listen()
+        try:
+            require_readable(self._settings)
+        except ValueError as fault:
+            raise StartError(f"[bimi] {fault}") from fault
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for _ in range(workers_for(self._settings)):
             self._start_worker()

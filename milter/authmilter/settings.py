@@ -13,7 +13,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from authmilter.bimi.trust import check_roots_of_hosts, read_logs, read_roots
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
@@ -124,6 +123,8 @@ class Bimi(Section):
         if self.enabled and self.evidence == "require" and not self.ca_file:
             raise ValueError('ca_file is missing: evidence = "require" needs the roots of mark certificates')
         if self.enabled and self.evidence != "off":
+            from authmilter.bimi.trust import check_roots_of_hosts, read_logs, read_roots
+
             read_roots(self.ca_file)
             read_logs(self.ct_log_list)
             check_roots_of_hosts(self.https_ca_file)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authmilter.actions import Names
-from authmilter.bimi.assets import Source
-from authmilter.bimi_assembly import make_bimi_check
-from authmilter.bimi_check import BimiCheck
 from authmilter.deferrals import Deferrals
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks
@@ -18,6 +16,9 @@ from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
+
+if TYPE_CHECKING:
+    from authmilter.bimi_check import BimiCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,30 @@ class Setup:
     monotonic: Callable[[], float] = time.monotonic
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None, indicators: Source | None = None) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes, `indicators` what fetches for BIMI."""
+def preload(settings: Settings) -> None:
+    """Import what only some settings need: done before the fork, the workers share it."""
+    if settings.bimi.enabled:
+        import authmilter.bimi_assembly  # noqa: F401
+
+
+def require_readable(settings: Settings) -> None:
+    """Raises ValueError if the user that this process is now cannot read a file of the settings."""
+    if settings.bimi.enabled:
+        from authmilter.bimi_assembly import mark_settings
+
+        mark_settings(settings.bimi)
+
+
+def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
+    if not settings.bimi.enabled:
+        return None
+    from authmilter.bimi_assembly import make_bimi_check
+
+    return make_bimi_check(settings, fetch=fetch)
+
+
+def make_setup(settings: Settings, resolver: Resolver | None = None, *, fetch: bool = True) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes. Without `fetch` nothing is fetched for BIMI."""
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
@@ -64,5 +87,5 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, indicators:
         ),
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
-        bimi=make_bimi_check(settings, indicators),
+        bimi=_bimi(settings, fetch),
     )

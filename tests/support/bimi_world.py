@@ -96,7 +96,6 @@ class BimiWorld:
     def source(self, **bimi: Any) -> Source:
         """What a milter with these settings fetches with."""
         check = make_bimi_check(settings_of(self.tables(**bimi)))
-        assert check is not None
         self._sources.append(check.source)
         return check.source
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,3 +210,13 @@ def test_roots_are_authorities(world: BimiWorld, tmp_path: Path) -> None:
     run = authmilter("config", "--config", write_settings(tmp_path, {"bimi": {"enabled": True, "ca_file": str(roots)}}))
     assert run.status == 2
     assert "is no authority's certificate" in run.err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_that_the_daemons_user_cannot_read_stops_the_start(world: BimiWorld, tmp_path: Path) -> None:
+    roots = world.marks.write_roots(tmp_path / "roots.pem")
+    roots.chmod(0o600)
+    tables = {"socket": f"unix:{tmp_path}/s", "user": "nobody", "bimi": {"enabled": True, "ca_file": str(roots)}}
+    run = authmilter("serve", "--config", write_settings(tmp_path, tables))
+    assert run.status == 2
+    assert f"[bimi] ca_file {roots}: Permission denied" in run.err
