@@ -1,10 +1,10 @@
 """Every name that BIMI brings with it. The drafts are no RFCs, and what they call things may change: it changes here.
 
-Pinned revisions (all of 1 May 2026 but for the core text, which was read at -12 of 3 November 2025):
+Pinned revisions:
 
-    core      draft-brand-indicators-for-message-identification-12, compared with -14
-    evidence  draft-fetch-validation-vmc-wchuang-11
-    SVG       draft-svg-tiny-ps-abrotman-12
+    core      draft-brand-indicators-for-message-identification-12, 3 November 2025 (-14 of 1 May 2026 is the newest)
+    evidence  draft-fetch-validation-vmc-wchuang-11, 1 May 2026
+    SVG       draft-svg-tiny-ps-abrotman-12, 1 May 2026
 
 Comments cite them as "BIMI core §", "BIMI evidence §" and "SVG Tiny PS §". No I/O.
 """
