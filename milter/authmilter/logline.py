@@ -26,6 +26,7 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         override=verdict.override,
         bimi=facts.bimi and facts.bimi.result,
         bimi_domain=facts.bimi and facts.bimi.domain,
+        bimi_ms=f"{facts.bimi.ms:.1f}" if facts.bimi and facts.bimi.ms else "",
         bimi_reason=facts.bimi and facts.bimi.reason,
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,

@@ -104,6 +104,31 @@ def test_evidence_that_fails_is_never_passed_over(world: BimiWorld, evidence: st
     check(send(world, WITH_EVIDENCE, evidence=evidence), "fail", Authority.FAIL, reason)
 
 
+def test_who_trusts_no_root_does_not_check_evidence(world: BimiWorld) -> None:
+    """BIMI core §7.3 step 3: then it is as if there were none."""
+    world.web("web.example")
+    outcome = send(world, WITH_EVIDENCE, evidence="optional", ca_file="")
+    check(outcome, "pass", Authority.NONE, names="Location Indicator Logo-Preference")
+    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1;\n\tl={L};"
+
+
+def test_a_fault_of_ours_costs_the_logo_and_nothing_else(world: BimiWorld, caplog: pytest.LogCaptureFixture) -> None:
+    resolver = ZoneResolver(zone(SELF_ASSERTED))
+    setup = setup_of(resolver, world.tables())
+    assert setup.bimi
+    world._sources.append(setup.bimi.source)
+
+    def broken() -> float:
+        raise RuntimeError("oops")
+
+    setup = replace(setup, bimi=replace(setup.bimi, now=broken))
+    with caplog.at_level("ERROR", "authmilter"):
+        outcome = run_message(MESSAGE, resolver, ip="192.0.2.1", mail_from="u@a.example", setup=setup)
+    check(outcome, "temperror", None, "internal fault")
+    assert str(outcome.verdict.decision) == "accept"
+    assert "internal fault in BIMI for a.example" in caplog.text
+
+
 def test_nothing_is_fetched_if_nobody_wants_it(world: BimiWorld) -> None:
     host = world.web("web.example")
     outcome = send(world, WITH_EVIDENCE, evidence="off")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import time
+import warnings
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from authmilter.bimi.evidence import crl
 from authmilter.bimi.evidence.crl import Standing
@@ -244,3 +247,36 @@ def test_a_revoked_one() -> None:
         assert crl.judge(authority.crl(), *certificates(pem), NOW).standing is standing
     assert crl.judge(b"junk", *certificates(good), NOW).standing is Standing.UNKNOWN
     assert crl.judge(authority.crl(), *certificates(good), NOW + 30 * DAY).standing is Standing.UNKNOWN
+
+
+# Mangled
+
+
+def as_pem(der: bytes) -> bytes:
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_mangled_certificates_never_raise_and_never_pass(which: int) -> None:
+    ders = [each.public_bytes(serialization.Encoding.DER) for each in certificates(CA.issue("a.example"))]
+    whole = ders[which]
+    for place in range(which, len(whole), 5):
+        for value in {0, 3, 0x30, 0xFF, whole[place] ^ 1} - {whole[place]}:
+            mangled = whole[:place] + bytes((value,)) + whole[place + 1 :]
+            document = as_pem(mangled) + as_pem(ders[1]) if which == 0 else as_pem(ders[0]) + as_pem(mangled)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of serial numbers that are negative by now
+                found = look(document)
+            assert found.mark is None
+            assert found.fault
+
+
+def test_mangled_lists_never_raise_and_never_pass() -> None:
+    leaf, issuer = certificates(CA.issue("a.example"))
+    whole = CA.crl()
+    signed = len(x509.load_der_x509_crl(whole).tbs_certlist_bytes)
+    for place in range(len(whole)):
+        for value in {0, 0x30, 0xFF, whole[place] ^ 1} - {whole[place]}:
+            ruling = crl.judge(whole[:place] + bytes((value,)) + whole[place + 1 :], leaf, issuer, NOW)
+            # what is signed: behind it a bit or two of the form mean nothing
+            assert ruling.standing is Standing.UNKNOWN or place >= signed

@@ -157,7 +157,12 @@ BAD = {
         "long value",
         svg(f'<path fill-rule="{"x" * 99}"/>'),
     ): f'line 3: <path>: fill-rule: "{"x" * 40}..." is no value of it',
+    ("escaped paint", svg('<rect fill="\\75rl(https://a.example/x)"/>')): (
+        'line 3: <rect>: fill: "\\75rl(https://a.example/x)" has a backslash'
+    ),
     # what <use> makes of it
+    ("same id", svg('<g id="a"/>\n<g id="a"/>')): "line 4: two elements have the same id",
+    ("same xml:id", svg('<g id="a"/>\n<g xml:id="a"/>')): "line 4: two elements have the same id",
     ("use of itself", svg('<g id="a">\n<use xlink:href="#a"/></g>', XLINK)): "line 4: <use>: it leads to itself",
     ("two of each other", svg('<g id="a"><use xlink:href="#b"/></g>\n<g id="b"><use xlink:href="#a"/></g>', XLINK)): (
         "line 4: <use>: it leads to itself"

@@ -69,7 +69,7 @@ def judge(found: Discovery, source: Source, settings: BimiSettings, clock: Calla
     wanted = _wanted(record, settings)
     for kind, uri in wanted:
         source.start(kind, uri)
-    if record.evidence:
+    if record.evidence and settings.checks_evidence:
         fact = _with_evidence(fact, record, source, settings, lambda: until - clock(), now)
     elif settings.evidence == "require":
         reason = "there is no evidence document, and this host shows no indicator without one"
@@ -81,7 +81,7 @@ def judge(found: Discovery, source: Source, settings: BimiSettings, clock: Calla
 
 def _wanted(record: Record, settings: BimiSettings) -> list[tuple[Kind, Uri]]:
     """What has to be fetched, so that all of it is fetched at once."""
-    if record.evidence:
+    if record.evidence and settings.checks_evidence:
         wanted = [(Kind.EVIDENCE, record.evidence)]
         return [*wanted, (Kind.INDICATOR, record.location)] if settings.compare and record.location else wanted
     return [(Kind.INDICATOR, record.location)] if record.location and settings.evidence == "optional" else []

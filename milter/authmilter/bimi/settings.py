@@ -29,3 +29,8 @@ class BimiSettings:
     compare: bool = False  # fetch l= beside the evidence, and compare
     seconds: float = 2.0  # that one message waits for fetches, in all
     marks: MarkSettings = MarkSettings()
+
+    @property
+    def checks_evidence(self) -> bool:
+        """BIMI core §7.3 step 3: who does not check evidence goes on as if there were none."""
+        return self.evidence == "require" or bool(self.marks.roots)

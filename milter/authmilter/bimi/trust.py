@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from authmilter.bimi.evidence.document import is_authority
+from authmilter.bimi.evidence.document import UNREADABLE, is_authority
 from authmilter.bimi.evidence.logs import Logs, parse_logs
 from mailcommon.fetch.trust import trust
 
@@ -23,7 +23,7 @@ def read_roots(path: str) -> tuple[x509.Certificate, ...]:
         wrong = [root for root in roots if not is_authority(root)]
     except OSError as fault:
         raise ValueError(f"ca_file {path}: {fault.strerror}") from None
-    except ValueError:
+    except UNREADABLE:
         raise ValueError(f"ca_file {path}: has something that is no certificate in PEM") from None
     if not roots:
         raise ValueError(f"ca_file {path}: has no certificate")

@@ -10,7 +10,9 @@ import enum
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
+
+from authmilter.bimi.evidence.document import UNREADABLE
 
 _HASHES = ("sha256", "sha384", "sha512")
 
@@ -54,7 +56,7 @@ def judge(octets: bytes, certificate: x509.Certificate, issuer: x509.Certificate
             return Ruling(Standing.UNKNOWN, problem)
         entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
         until = crl.next_update_utc.timestamp() if crl.next_update_utc else now
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except (InvalidSignature, *UNREADABLE):
         return Ruling(Standing.UNKNOWN, "it cannot be read")
     if entry is not None:
         return Ruling(Standing.REVOKED, f"it was revoked on {entry.revocation_date_utc:%F}", until)

@@ -8,8 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 MAX_CERTIFICATES = 10
+
+# what the library raises for certificates and lists that are malformed, mostly when a part of them is looked at
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ def read_document(pem: bytes) -> Document | str:
     try:
         certificates = x509.load_pem_x509_certificates(pem)
         leaves = [certificate for certificate in certificates if not is_authority(certificate)]
-    except ValueError:
+    except UNREADABLE:
         return "a certificate cannot be read"
     if not leaves:
         return "there are only certificates of authorities"
@@ -43,10 +54,8 @@ def read_document(pem: bytes) -> Document | str:
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether it says that it is one; raises ValueError if its extensions cannot be read."""
+    """Whether it says that it is one; raises what is UNREADABLE."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as fault:
-        raise ValueError("unreadable extensions") from fault

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from authmilter.bimi import names
 from authmilter.bimi.evidence import crl, logs
-from authmilter.bimi.evidence.document import read_document
+from authmilter.bimi.evidence.document import UNREADABLE, Document, read_document
 from authmilter.bimi.evidence.logotype import embedded_svg
 from authmilter.bimi.evidence.path import Chain, find_path, has_usage
 from authmilter.bimi.indicator import Indicator, read_indicator
@@ -73,20 +73,24 @@ def examine(pem: bytes, settings: MarkSettings, now: float) -> Examination:
     document = read_document(pem)
     if isinstance(document, str):
         return Examination((Check("document", document),))
+    try:
+        return _examine(document, settings, now)
+    except UNREADABLE:
+        return Examination((Check("document", "a certificate cannot be read"),))
+
+
+def _examine(document: Document, settings: MarkSettings, now: float) -> Examination:
     leaf = document.leaf
     count = 1 + len(document.issuers)
     checks = [Check("document", "", f"{count} certificates, the mark certificate is {_subject(leaf)}")]
-    try:
-        chain = find_path(leaf, document.issuers, settings.roots, now)
-        checks += _about(leaf, settings, now)
-        checks.append(_path_check(chain))
-        if not isinstance(chain, str):
-            fault = logs.refusal(leaf, chain[1], settings.logs, now)
-            checks.append(Check("transparency", fault, f"{len(logs.timestamps(leaf))} timestamps"))
-        svg = _logotype(leaf)
-        domains = _domains(leaf)
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        return Examination((*checks, Check("extensions", "its extensions cannot be read")), leaf=leaf)
+    chain = find_path(leaf, document.issuers, settings.roots, now)
+    checks += _about(leaf, settings, now)
+    checks.append(_path_check(chain))
+    if not isinstance(chain, str):
+        fault = logs.refusal(leaf, chain[1], settings.logs, now)
+        checks.append(Check("transparency", fault, f"{len(logs.timestamps(leaf))} timestamps"))
+    svg = _logotype(leaf)
+    domains = _domains(leaf)
     checks.append(Check("names", "" if domains else "it names no domain", ", ".join(domains[:10])))
     if isinstance(svg, str):
         return Examination((*checks, Check("logotype", svg)), leaf=leaf)

@@ -14,10 +14,11 @@ import datetime
 from collections.abc import Sequence
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
+from authmilter.bimi.evidence.document import UNREADABLE
 from authmilter.bimi.names import LOGOTYPE, MARK_USAGE, PILOT
 
 Chain = tuple[x509.Certificate, ...]
@@ -63,7 +64,7 @@ def find_path(
 def _signed_by(leaf: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         leaf.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+    except (InvalidSignature, *UNREADABLE):
         return False
     return True
 
@@ -140,7 +141,7 @@ def _weakness(leaf: x509.Certificate) -> str:
     try:
         algorithm = leaf.signature_hash_algorithm
         key = leaf.public_key()
-    except (UnsupportedAlgorithm, ValueError):
+    except UNREADABLE:
         return "its key or its signature is of a kind that is not known here"
     if algorithm is None or algorithm.name not in _HASHES:
         return f"it is signed with {algorithm.name if algorithm else 'an unknown hash'}"

@@ -138,6 +138,8 @@ ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
     "hkern": _CORE | _words("u1 g1 u2 g2 k"),
 }
 
+WITH_BACKSLASH: Final = _words("unicode u1 u2 glyph-name g1 g2")  # a glyph may be one
+
 # attribute of the root element -> the one value that it may have, if it is there
 ROOT_VALUES: Final = {
     "zoomAndPan": "disable",

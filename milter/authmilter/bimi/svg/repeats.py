@@ -20,8 +20,9 @@ def repetition(root: etree._Element) -> str:
     targets: dict[str, etree._Element] = {}
     for element in root.iter(f"{{{profile.SVG}}}*"):
         name = element.get("id") or element.get(_ID)
-        if name:
-            targets.setdefault(str(name), element)
+        if name and targets.setdefault(str(name), element) is not element:
+            # which of both is meant is up to the renderer
+            return f"line {element.sourceline}: two elements have the same id"
     drawn: dict[etree._Element, int] = {}  # what an element stands for, itself and all in it
     open_: set[etree._Element] = set()
     stack: list[tuple[etree._Element, bool]] = [(root, False)]
