@@ -117,6 +117,7 @@ class Bimi(Section):
     https_port: Annotated[int, Field(ge=1, le=65_535)] = 443
     https_ca_file: str = ""
     allow_private_addresses: bool = False
+    keep_fields: bool = False
 
     @model_validator(mode="after")
     def _usable(self) -> Self:

@@ -68,7 +68,13 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, *, fetch: b
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
-        names=Names(settings.name(), settings.own_ids, settings.results.auth, settings.spf.received_spf),
+        names=Names(
+            settings.name(),
+            settings.own_ids,
+            settings.results.auth,
+            settings.spf.received_spf,
+            settings.bimi.keep_fields,
+        ),
         rules=settings.rules(),
         resolver=source,
         trusted=Networks(settings.trust.networks),

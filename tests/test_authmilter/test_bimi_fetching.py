@@ -6,6 +6,8 @@ import gzip
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,7 +16,7 @@ from authmilter.bimi.assets import Asset, Fault, Kind, Source
 from authmilter.bimi.evidence.mark import Mark
 from authmilter.bimi.indicator import Indicator
 from tests.support.bimi_world import CRL_HOST, BimiWorld
-from tests.support.marks import LOGO, OTHER_LOGO
+from tests.support.marks import LOGO, OTHER_LOGO, MarkCa
 from tests.support.waiting import wait_until
 
 LOGO_URI = "https://brand.example/logo.svg"
@@ -24,9 +26,7 @@ PATIENCE = 20.0  # seconds for what should come at once
 
 @pytest.fixture
 def world() -> Iterator[BimiWorld]:
-    zone = (
-        "evil.example. 300 IN A 127.0.0.1\ninside.example. 300 IN A 10.0.0.1\nmeta.example. 300 IN A 169.254.169.254\n"
-    )
+    zone = "plain.example. 300 IN A 127.0.0.2\nevil.example. 300 IN A 127.0.0.1\ninside.example. 300 IN A 10.0.0.1\nmeta.example. 300 IN A 169.254.169.254\n"
     with BimiWorld(zone) as made:
         yield made
 
@@ -44,7 +44,7 @@ def reason(asset: Asset) -> str:
     return asset.reason
 
 
-def wide(world: BimiWorld, **bimi: object) -> Source:
+def wide(world: BimiWorld, **bimi: Any) -> Source:
     """A source that waits as long as a fetch takes."""
     return world.source(budget=10.0, **bimi)
 
@@ -241,6 +241,44 @@ def test_a_list_that_cannot_be_used(world: BimiWorld, flaw: str) -> None:
     world.web(CRL_HOST, {"/issuer.crl": world.marks.crl(flaw)})
     assert isinstance(mark(wide(world)), Mark)
     assert reason(mark(wide(world, revocation="hard"))).startswith("its revocation list cannot be used: ")
+
+
+def test_a_list_by_plain_http(world: BimiWorld) -> None:
+    """As lists mostly come: they are signed. Anything else is never asked for by http."""
+    with ThreadingHTTPServer(("127.0.0.2", world.hosts.port), ListServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://plain.example:{world.hosts.port}/issuer.crl"
+        marks = MarkCa(crl_url=url)
+        roots = marks.write_roots(world.folder / "plain.pem")
+        logs = marks.write_logs(world.folder / "plain.json")
+        ListServer.content = marks.crl()
+        evidence(world, marks.issue("a.example"))
+        options = {"ca_file": str(roots), "ct_log_list": str(logs), "revocation": "hard"}
+        assert isinstance(mark(wide(world, **options)), Mark)
+        assert ListServer.asked == ["/issuer.crl"]
+        pem = marks.issue("a.example")
+        evidence(world, pem)
+        marks.revoke(pem)
+        ListServer.content = marks.crl()
+        assert reason(mark(wide(world, **options))).startswith("it was revoked on ")
+        server.shutdown()
+
+
+class ListServer(BaseHTTPRequestHandler):
+    """Serves one list."""
+
+    content = b""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 # Waiting and keeping
