@@ -44,6 +44,9 @@ FLAWS = {
     "no-usage": "no extended key usage",
     "wrong-usage": "for TLS servers",
     "issuer-without-usage": "the issuer is no authority for mark certificates",
+    "issuer-may-not-sign": "the issuer's key may not sign certificates",
+    "constrained-issuer": "the issuer is constrained to names, and these are others",
+    "from-the-root": "signed by the root itself",
     "expired": "ended yesterday",
     "not-yet-valid": "begins in two days",
     "issuer-expired": "the issuer's certificate ended yesterday",
@@ -185,6 +188,8 @@ class MarkCa:
         ends: datetime.timedelta = 300 * _DAY,
         ca: bool = True,
         with_rsa: bool = False,
+        signs: bool = True,
+        only: str = "",
     ) -> _Authority:
         key: _Key = rsa.generate_private_key(65537, 2048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
         subject = _subject(name)
@@ -198,11 +203,13 @@ class MarkCa:
             .not_valid_before(self.now - 400 * _DAY)
             .not_valid_after(self.now + ends)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=below if ca else None), critical=True)
-            .add_extension(_key_usage(ca), critical=True)
+            .add_extension(_key_usage(ca and signs), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
         if usage:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_USAGE]), critical=False)
+        if only:
+            builder = builder.add_extension(x509.NameConstraints([x509.DNSName(only)], None), critical=True)
         return _Authority(builder.sign(signer.key if signer else key, hashes.SHA256()), key)
 
     def _signer(self, flaw: str) -> tuple[_Authority, bytes]:
@@ -215,6 +222,9 @@ class MarkCa:
             lowest = self._authority("Too Deep", middle, below=0)
             return lowest, _pem(lowest.certificate) + _pem(middle.certificate)
         made = {
+            "issuer-may-not-sign": lambda: self._authority("Mute CA", self._root, below=0, signs=False),
+            "constrained-issuer": lambda: self._authority("Narrow CA", self._root, below=0, only="b.example"),
+            "from-the-root": lambda: self._root,
             "issuer-without-usage": lambda: self._authority("No Usage CA", self._root, below=0, usage=False),
             "issuer-expired": lambda: self._authority("Old CA", self._root, below=0, ends=-_DAY),
             "sha1": lambda: self._authority("RSA CA", self._root, below=0, with_rsa=True),

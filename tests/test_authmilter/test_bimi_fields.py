@@ -138,6 +138,12 @@ def test_the_entry_of_a_pass() -> None:
             "fail",
             "header.d=a.example header.selector=d policy.authority=none",
         ),
+        # "=?" may be taken for an encoded word
+        (
+            BimiFact(BimiResult.FAIL, "a.example", "d", Authority.NONE, "", "https://a.example/x=?utf-8?q?y?="),
+            "fail",
+            "header.d=a.example header.selector=d policy.authority=none",
+        ),
     ],
 )
 def test_entries(fact: BimiFact, result: str, words: str) -> None:
