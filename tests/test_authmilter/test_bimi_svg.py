@@ -43,6 +43,7 @@ GOOD = {
     ),
     "solid colour": svg('<solidColor id="c" solid-color="red"/><rect fill="url(#c)"/>'),
     "use": svg('<defs><path id="p" d="M0 0"/></defs><use xlink:href="#p" x="2"/>', XLINK),
+    "use without xlink": svg('<defs><path id="p" d="M0 0"/></defs><use href="#p"/>'),
     "text": svg('<text x="1" y="2" font-size="3">Hello</text><textArea width="5" height="5">World</textArea>'),
     "font": svg(
         '<defs><font horiz-adv-x="5"><font-face font-family="f" units-per-em="10"/><glyph unicode="a" d="M0 0"/>'
@@ -138,7 +139,15 @@ BAD = {
     ("another's attribute", svg('<circle points="0,0"/>')): f"line 3: <circle>: points: {NO_PS}",
     ("foreign attribute", svg('<g xmlns:i="urn:ink" i:label="x"/>')): f"line 3: <g>: {{urn:ink}}label: {NO_PS}",
     ("xml:base", svg('<g xml:base="https://evil.example/"/>')): f"line 3: <g>: xml:base: {NOT_HERE}",
-    ("plain href", svg('<use href="#a"/>')): f"line 3: <use>: href: {NOT_HERE}",
+    ("external plain href", svg('<use href="x.svg#a"/>')): (
+        'line 3: <use>: href: "x.svg#a" does not lead to an element of this file'
+    ),
+    ("one of two hrefs leads nowhere", svg('<g id="a"/><use href="#a" xlink:href="#b"/>', XLINK)): (
+        "line 3: <use>: it leads to nothing in this file"
+    ),
+    ("use of itself by one of two", svg('<g/>\n<g id="b"><use href="#a" xlink:href="#b"/></g><g id="a"/>', XLINK)): (
+        "line 4: <use>: it leads to itself"
+    ),
     ("href on a shape", svg('<rect xlink:href="#a"/>', XLINK)): f"line 3: <rect>: xlink:href: {NOT_HERE}",
     ("external use", svg('<use xlink:href="https://a.example/x.svg#a"/>', XLINK)): (
         'line 3: <use>: xlink:href: "https://a.example/x.svg#a" does not lead to an element of this file'

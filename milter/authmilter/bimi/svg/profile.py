@@ -3,7 +3,7 @@
 Whatever is not named here is refused: a list of what is forbidden would miss what somebody thinks of next.
 
 Stricter than the drafts' grammar: no xml:base, which could make "#name" lead elsewhere. Milder: a font may stand in
-defs, and a glyph may have an outline, which that grammar forgot.
+defs, a glyph may have an outline, and metadata may hold something, all of which that grammar forgot.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ XLINK: Final = "http://www.w3.org/1999/xlink"
 XML: Final = "http://www.w3.org/XML/1998/namespace"
 XHTML: Final = "http://www.w3.org/1999/xhtml"
 
-HREF: Final = f"{{{XLINK}}}href"
+HREFS: Final = ("href", f"{{{XLINK}}}href")  # SVG Tiny 1.2 has the second, the drafts' grammar the first
 _XML_SPACE = f"{{{XML}}}space"
 
 
@@ -109,7 +109,7 @@ ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
     ),
     "g": _SHAPE,
     "defs": _SERVER,
-    "use": _SHAPE | {"x", "y", HREF},
+    "use": _SHAPE | {"x", "y", *HREFS},
     "path": _SHAPE | _words("d pathLength"),
     "rect": _SHAPE | _words("x y width height rx ry"),
     "circle": _SHAPE | _words("cx cy r"),

@@ -50,6 +50,6 @@ def repetition(root: etree._Element) -> str:
 def _parts(element: etree._Element, targets: dict[str, etree._Element]) -> list[etree._Element]:
     """What is drawn for an element beside itself."""
     if element.tag == _USE:
-        target = targets.get(str(element.get(profile.HREF, "")).strip().removeprefix("#"))
-        return [] if target is None else [target]
+        names = [str(name).strip().removeprefix("#") for name in map(element.get, profile.HREFS) if name is not None]
+        return [targets[name] for name in names if name in targets] if set(names) <= set(targets) else []
     return [child for child in element if isinstance(child.tag, str)]

@@ -176,8 +176,8 @@ def _attribute(
             yield _at(element, f"{shown}: references are not allowed here")
         else:
             yield _at(element, f"{shown}: not an attribute of it in SVG Tiny PS")
-    elif attribute == profile.HREF and not value.strip(_BLANKS).startswith("#"):
-        yield _at(element, f'xlink:href: "{_shown(value)}" does not lead to an element of this file')
+    elif attribute in profile.HREFS and not value.strip(_BLANKS).startswith("#"):
+        yield _at(element, f'{shown}: "{_shown(value)}" does not lead to an element of this file')
     elif "\\" in value and attribute not in profile.WITH_BACKSLASH:
         # CSS reads \75rl( as url(, and so do renderers in the values of properties
         yield _at(element, f'{shown}: "{_shown(value)}" has a backslash')
