@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from authmilter import session
+from authmilter.session import one_line
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 
@@ -54,9 +55,13 @@ def run(current: Current, settings: Settings, control: int) -> None:
 def _follow(current: Current, control: int) -> None:
     with os.fdopen(control, "rb") as lines:
         for line in lines:
-            new = Settings.model_validate_json(line)
+            try:
+                new = Settings.model_validate_json(line)
+                current.take(new)
+            except ValueError as fault:  # a file that the parent could read a moment ago
+                log.error("new settings not taken: %s", one_line(str(fault)))
+                continue
             log.setLevel(new.log_level.upper())
-            current.take(new)
     # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
     # libmilter drops its sessions as soon as it is told to stop.
     end = time.monotonic() + DRAIN_SECONDS

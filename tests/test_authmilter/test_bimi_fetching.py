@@ -235,7 +235,18 @@ def test_a_list_that_cannot_be_had(world: BimiWorld, files: dict[str, bytes], wh
     evidence(world, world.marks.issue("a.example"))
     world.web(CRL_HOST, files or {"/x": b""})
     assert isinstance(mark(wide(world)), Mark)
-    assert reason(mark(wide(world, revocation="hard"))).startswith(why)
+    found = mark(wide(world, revocation="hard"))
+    assert reason(found).startswith(why)
+    assert found == Fault(reason(found), temporary=True)
+
+
+def test_one_list_serves_all_marks_of_an_issuer(world: BimiWorld) -> None:
+    files = {f"/{n}.pem": world.marks.issue(f"{n}.example") for n in range(3)}
+    world.web("brand.example", files)
+    source = wide(world)
+    for name in files:
+        assert isinstance(source.get(Kind.EVIDENCE, BimiWorld.uri(f"https://brand.example{name}"), PATIENCE), Mark)
+    assert world.hosts.named(CRL_HOST).requests == 1
 
 
 @pytest.mark.parametrize("flaw", ["expired", "wrong-signature", "wrong-issuer"])

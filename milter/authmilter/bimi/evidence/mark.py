@@ -33,6 +33,7 @@ class Check(NamedTuple):
     name: str
     fault: str  # "" if it passed
     detail: str = ""  # what was found, for people
+    temporary: bool = False  # another look may have another outcome
 
 
 @dataclass(frozen=True, slots=True)
