@@ -64,6 +64,10 @@ class _Found:
     steps: tuple[Step, ...] = ()
     svg: bytes = b""
 
+    def and_then(self, step: Step) -> _Found:
+        """The same with one more step."""
+        return replace(self, steps=(*self.steps, step))
+
 
 class _Given:
     """A source that has all that will be asked for."""
@@ -103,23 +107,20 @@ def explain(settings: Settings, request: Request, resolver: Resolver, now: Calla
         raise ExplainError(f"--selector: {request.selector!r} is not a selector")
     try:
         marks = mark_settings(settings.bimi)
-    except ValueError as fault:
-        raise ExplainError(str(fault)) from fault
+    except ValueError as problem:
+        raise ExplainError(str(problem)) from problem
     tree, fact, steps = _policy(domain, resolver)
     found, more = _record(domain, tree, request, resolver)
     wanted = BimiSettings(settings.bimi.evidence, settings.bimi.compare, settings.bimi.budget, marks)
     evidence, indicator = asyncio.run(_fetch(settings, request, found, marks, now))
-    if isinstance(evidence.asset, Mark):
-        fault = covers(evidence.asset.domains, found.domain, found.selector)
-        evidence = replace(evidence, steps=(*evidence.steps, _step("evidence: domain", fault, "it is for this record")))
+    mark = evidence.asset
+    if isinstance(mark, Mark):
+        elsewhere = covers(mark.domains, found.domain, found.selector)
+        evidence = evidence.and_then(_step("evidence: domain", elsewhere, "it is for this record"))
         if isinstance(indicator.asset, Indicator):
-            same = indicator.asset.svg == evidence.asset.indicator.svg
-            text = (
-                "the same as in the certificate"
-                if same
-                else "another one than in the certificate, which is what counts"
-            )
-            indicator = replace(indicator, steps=(*indicator.steps, Step("indicator: equal", same, text)))
+            other = "" if indicator.asset.svg == mark.indicator.svg else "another one than in the certificate"
+            fault = f"{other}, which is what counts" if other else ""
+            indicator = indicator.and_then(_step("indicator: equal", fault, "the same as in the certificate"))
     outcome = _outcome(fact, tree, found, evidence, indicator, wanted, now())
     all_steps = (*steps, *more, *evidence.steps, *indicator.steps)
     return Explanation(domain, found.selector, all_steps, outcome, evidence.svg or indicator.svg)
@@ -213,7 +214,7 @@ async def _judge_evidence(
     got: tuple[bytes | Fault | None, Step | None], marks: MarkSettings, loader: Loader, now: float
 ) -> _Found:
     octets, first = got
-    steps = (first,) if first else ()
+    steps: tuple[Step, ...] = (first,) if first else ()
     if not isinstance(octets, bytes):
         return _Found(octets, steps)
     found = examine(octets, marks, now)
@@ -227,7 +228,7 @@ async def _judge_evidence(
 
 def _judge_indicator(got: tuple[bytes | Fault | None, Step | None]) -> _Found:
     octets, first = got
-    steps = (first,) if first else ()
+    steps: tuple[Step, ...] = (first,) if first else ()
     if not isinstance(octets, bytes):
         return _Found(octets, steps)
     svg = unpack(octets)
