@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from authmilter.facts import BimiFact, BimiResult
 from authmilter.transaction import Outcome
 from mailcommon.log import pairs
 
@@ -24,11 +25,20 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         dmarc=",".join(f"{fact.author_domain}:{fact.result}" for fact in facts.dmarc),
         policy=verdict.policy if verdict.author_domain else "",
         override=verdict.override,
-        bimi=facts.bimi and facts.bimi.result,
-        bimi_domain=facts.bimi and facts.bimi.domain,
-        bimi_ms=f"{facts.bimi.ms:.1f}" if facts.bimi and facts.bimi.ms else "",
-        bimi_reason=facts.bimi and facts.bimi.reason,
+        **_bimi(facts.bimi),
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,
         ms=f"{outcome.ms:.1f}",
     )
+
+
+def _bimi(fact: BimiFact | None) -> dict[str, str]:
+    """Where and why, unless there was nothing to look at."""
+    if fact is None or fact.result in (BimiResult.NONE, BimiResult.SKIPPED):
+        return {"bimi": fact.result} if fact else {}
+    return {
+        "bimi": fact.result,
+        "bimi_domain": fact.domain,
+        "bimi_ms": f"{fact.ms:.1f}" if fact.ms else "",
+        "bimi_reason": fact.reason,
+    }

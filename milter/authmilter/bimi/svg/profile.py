@@ -39,22 +39,7 @@ CHILDREN: Final[dict[str, frozenset[str]]] = {
     "glyph": _words("desc"),
     "hkern": _words("desc"),
     **dict.fromkeys(
-        [
-            "circle",
-            "desc",
-            "ellipse",
-            "line",
-            "path",
-            "polygon",
-            "polyline",
-            "rect",
-            "solidColor",
-            "stop",
-            "text",
-            "textArea",
-            "title",
-            "use",
-        ],
+        _words("circle desc ellipse line path polygon polyline rect solidColor stop text textArea title use"),
         frozenset[str](),
     ),
 }
