@@ -64,7 +64,7 @@ def test_a_verified_mark(world: BimiWorld) -> None:
     outcome = send(world, WITH_EVIDENCE)
     check(outcome, "pass", Authority.PASS, names="Location Indicator Logo-Preference")
     found = fields(outcome)
-    assert found["BIMI-Location"] == f"v=BIMI1;\n\ta={A};"
+    assert found["BIMI-Location"] == f"v=BIMI1; a={A};"
     assert base64.b64decode("".join(found["BIMI-Indicator"].split())) == LOGO
     assert found["BIMI-Logo-Preference"] == "avp=brand;"
     assert outcome.actions.headers_add[0][0] == "Authentication-Results"
@@ -91,7 +91,7 @@ def test_self_asserted_where_it_is_optional(world: BimiWorld) -> None:
     world.web("web.example")
     outcome = send(world, SELF_ASSERTED, evidence="optional")
     check(outcome, "pass", Authority.NONE, names="Location Indicator Logo-Preference")
-    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1;\n\tl={L};"
+    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1; l={L};"
     assert fields(outcome)["BIMI-Logo-Preference"] == "avp=personal;"
 
 
@@ -109,7 +109,7 @@ def test_who_trusts_no_root_does_not_check_evidence(world: BimiWorld) -> None:
     world.web("web.example")
     outcome = send(world, WITH_EVIDENCE, evidence="optional", ca_file="")
     check(outcome, "pass", Authority.NONE, names="Location Indicator Logo-Preference")
-    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1;\n\tl={L};"
+    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1; l={L};"
 
 
 def test_a_fault_of_ours_costs_the_logo_and_nothing_else(world: BimiWorld, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_fetched_if_nobody_wants_it(world: BimiWorld) -> None:
     host = world.web("web.example")
     outcome = send(world, WITH_EVIDENCE, evidence="off")
     check(outcome, "pass", Authority.NONE, "record only, nothing was fetched", "Location Logo-Preference")
-    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1;\n\tl={L};"
+    assert fields(outcome)["BIMI-Location"] == f"v=BIMI1; l={L};"
     assert host.connections == world.hosts.connections == 0
 
 
@@ -157,7 +157,7 @@ def test_comparing_both(world: BimiWorld, svg: bytes, result: str, reason: str, 
     outcome = send(world, WITH_EVIDENCE, compare=True)
     check(outcome, result, Authority.PASS, reason, names)
     if names:
-        assert fields(outcome)["BIMI-Location"] == f"v=BIMI1;\n\tl={L};\n\ta={A};"
+        assert fields(outcome)["BIMI-Location"] == f"v=BIMI1; l={L};\n\ta={A};"
 
 
 def test_a_host_that_does_not_answer_in_time(world: BimiWorld) -> None:

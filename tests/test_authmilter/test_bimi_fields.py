@@ -83,10 +83,10 @@ def test_indicator_there_and_back(octets: bytes) -> None:
 def test_the_fields_of_a_message() -> None:
     found = bimi_fields(PASS)
     assert [name for name, _ in found] == ["BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference"]
-    assert found[0][1] == f"v=BIMI1;\n\ta={A};"
+    assert found[0][1] == f"v=BIMI1; a={A};"
     assert found[2][1] == "avp=brand;"
     bare = BimiFact(BimiResult.PASS, "a.example", "default", Authority.NONE, "", L, (("l", L),))
-    assert bimi_fields(bare) == [("BIMI-Location", f"v=BIMI1;\n\tl={L};")]
+    assert bimi_fields(bare) == [("BIMI-Location", f"v=BIMI1; l={L};")]
 
 
 @pytest.mark.parametrize("result", [each for each in BimiResult if each is not BimiResult.PASS])

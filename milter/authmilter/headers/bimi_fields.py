@@ -9,7 +9,7 @@ import base64
 
 from authmilter.bimi import names
 from authmilter.facts import BimiFact, BimiResult
-from authmilter.headers.fold import FOLD
+from authmilter.headers.fold import FOLD, fold
 
 _LINE = 76  # characters of base64 in one line; the fold's TAB comes on top
 
@@ -27,8 +27,8 @@ def bimi_fields(fact: BimiFact | None) -> list[tuple[str, str]]:
 
 
 def location(tags: tuple[tuple[str, str], ...]) -> str:
-    """BIMI core §5.2: bimi-location-header; each URI on a line of its own."""
-    return FOLD.join((f"v={names.VERSION};", *(f"{tag}={uri};" for tag, uri in tags)))
+    """BIMI core §5.2: bimi-location-header."""
+    return fold([(f"v={names.VERSION};", *(f"{tag}={uri};" for tag, uri in tags))], names.LOCATION_FIELD)
 
 
 def indicator(svg: bytes) -> str:
