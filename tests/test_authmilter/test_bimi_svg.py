@@ -250,7 +250,13 @@ def test_repetition_costs_nothing() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["<g>" * 5_000, "<g>" * 200 + "</g>" * 200, "<rect/>" * 4_000, "<g " + 'a="b" ' * 5_000 + "/>", "&#65;" * 6_000],
+    [
+        "<g>" * 5_000,
+        "<g>" * 240 + "<g/>" * 7_000 + "</g>" * 240,
+        "<rect/>" * 4_000,
+        "<g " + 'a="b" ' * 5_000 + "/>",
+        "&#65;" * 6_000,
+    ],
 )
 def test_shapes_of_hostile_files(body: str) -> None:
     began = time.thread_time()

@@ -25,6 +25,7 @@ _URL = re.compile(r"url\s*\(\s*(.)", re.IGNORECASE)
 _NUMBERS = re.compile(r"[\s,]+")
 _SHOWN = 40  # characters of the document's own text in a complaint
 _SVG_PREFIX = f"{{{profile.SVG}}}"
+_METADATA = f"{_SVG_PREFIX}{profile.METADATA}"
 _BLANKS = " \t\r\n"
 
 
@@ -69,8 +70,9 @@ def _complaints(root: etree._Element) -> Iterator[str]:
     for outside in (*root.itersiblings(preceding=True), *root.itersiblings()):
         yield from _special(outside)
     yield from _root(root)
+    described = {each for metadata in root.iter(_METADATA) for each in metadata.iterdescendants()}
     for element in root.iter():
-        if isinstance(element, etree._Comment) or _in_metadata(element):
+        if isinstance(element, etree._Comment) or (element in described and not _is_drawn(element)):
             continue
         if isinstance(element.tag, str):
             yield from _element(element)
@@ -131,14 +133,9 @@ def _title(root: etree._Element) -> Iterator[str]:
         yield _at(titles[0], "it must be the first element in <svg>")
 
 
-def _in_metadata(element: etree._Element) -> bool:
-    """Below <metadata>, where no renderer looks; elements of SVG and HTML there are still looked at."""
-    above = element.getparent()
-    while above is not None:
-        if above.tag == f"{_SVG_PREFIX}{profile.METADATA}":
-            return not (isinstance(element.tag, str) and element.tag.startswith((_SVG_PREFIX, f"{{{profile.XHTML}}}")))
-        above = above.getparent()
-    return False
+def _is_drawn(element: etree._Element) -> bool:
+    """Whether it is of SVG or HTML, so that somebody might draw or run it even where nobody should."""
+    return isinstance(element.tag, str) and element.tag.startswith((_SVG_PREFIX, f"{{{profile.XHTML}}}"))
 
 
 def _element(element: etree._Element) -> Iterator[str]:
