@@ -16,6 +16,7 @@ MAX_CERTIFICATES = 10
 UNREADABLE = (
     ValueError,
     TypeError,
+    KeyError,
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
