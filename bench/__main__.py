@@ -1,5 +1,5 @@
-"""`python -m bench`: all figures. With a command one kind: `rate`, `cold`, `memory` and `profile` of the milter,
-`policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon.
+"""`python -m bench`: all figures. With a command one kind: `rate`, `cold`, `memory`, `sign` and `profile` of the
+milter, `policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from bench import (
     policy_rate,
     profiling,
     rate,
+    sign_rate,
 )
 from bench.install import install
 from bench.peers import PEERS, Peer
@@ -91,6 +92,7 @@ def _everything(here: Bench) -> None:
     rate.measure(here, 5.0, 3)
     cold.measure(here, 40)
     memory.measure(here, 50, 25)
+    sign_rate.measure(here, 5.0, 3)
     daemons = policy_peers.PEERS
     policy_rate.measure(here, daemons, 2.0, 5)
     policy_new.measure(here, daemons, 500, 5)
@@ -122,6 +124,14 @@ def cold_command(peers: list[Peer], messages: int) -> None:
 def memory_command(peers: list[Peer], clients: int, megabytes: int) -> None:
     """Peak memory with large messages."""
     _run(peers, memory.measure, clients, megabytes)
+
+
+@main.command("sign")
+@seconds
+@rounds
+def sign_command(seconds: float, rounds: int) -> None:
+    """Messages signed per second."""
+    _run([], sign_rate.measure, seconds, rounds)
 
 
 @main.command("profile")

@@ -71,8 +71,9 @@ class Corpus:
 
     @cached_property
     def expected(self) -> dict[str, int]:
-        """How many of the messages give dkim=pass, spf=pass for the sender, dmarc=pass."""
+        """How many of the messages give dkim=pass, spf=pass for the sender, dmarc=pass, a signature by a signer."""
         return {
+            "a=rsa-sha256": len(self.messages),
             "dkim=pass": sum(message.signed for message in self.messages),
             "spf=pass": sum(message.authorized for message in self.messages),
             "dmarc=pass": sum(message.dmarc_pass for message in self.messages),
@@ -147,6 +148,19 @@ def mixed(blocks: int = 24, domain_count: int = 50) -> Corpus:
             choice = [domain for domain in domains if (domain.provider is provider) != forged]
             messages.append(_make(rng, len(messages), client, rng.choice(choice), signed=signed))
     return Corpus(tuple(messages), zone(providers, domains))
+
+
+def unsigned(count: int = 240, domain_count: int = 50) -> tuple[Corpus, list[Domain]]:
+    """`count` messages of 2 to 60 KB for a signer, and the domains that they are to be signed for."""
+    rng = random.Random(23)
+    providers = make_providers(10)
+    domains = make_domains(providers, domain_count, prefix="own", keys=domain_count, includes=False)
+    hosts = [host for provider in providers for host in provider.hosts]
+    messages = [
+        _make(rng, number, hosts[number // BLOCK % len(hosts)], rng.choice(domains), signed=False)
+        for number in range(count)
+    ]
+    return Corpus(tuple(messages), zone(providers, domains)), domains
 
 
 def fresh(count: int = 40) -> Corpus:

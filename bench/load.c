@@ -1,7 +1,7 @@
 /*
  * A load generator that speaks the milter protocol as Postfix does (version 6).
  *
- *     load -s SOCKET -c CLIENTS -k PER_CONNECTION (-t SECONDS | -n MESSAGES) [-w WORD]... CORPUS
+ *     load -s SOCKET -c CLIENTS -k PER_CONNECTION (-t SECONDS | -n MESSAGES) [-f FIELD] [-w WORD]... CORPUS
  *
  * SOCKET is the path of a Unix-domain socket. CORPUS is a stream of packets just as they stand on the wire: connection
  * packets (macros, C, H), then messages (macros, M, ... E), then the next connection's. Macro packets always go out,
@@ -84,6 +84,7 @@ static double *from_mail, *from_connect; /* seconds per message */
 static size_t done, done_room;
 static size_t answers[256], faults, fields_added, results_added, bytes_sent;
 static const char *words[MAX_WORDS];
+static const char *field = "Authentication-Results"; /* in which they are looked for */
 static size_t word_hits[MAX_WORDS];
 static int word_count;
 
@@ -312,7 +313,7 @@ static void count_field(const uint8_t *name, const uint8_t *end)
 {
     fields_added++;
     size_t length = strnlen((const char *)name, end - name);
-    if (length + 1 >= (size_t)(end - name) || strcasecmp((const char *)name, "Authentication-Results") != 0)
+    if (length + 1 >= (size_t)(end - name) || strcasecmp((const char *)name, field) != 0)
         return;
     results_added++;
     const uint8_t *value = name + length + 1;
@@ -463,7 +464,7 @@ int main(int argc, char **argv)
 {
     int clients = 1, option;
     double seconds = 0;
-    while ((option = getopt(argc, argv, "s:c:k:t:n:w:")) != -1) {
+    while ((option = getopt(argc, argv, "s:c:k:t:n:w:f:")) != -1) {
         if (option == 's' && strlen(optarg) < sizeof address.sun_path)
             strcpy(address.sun_path, optarg);
         else if (option == 'c')
@@ -476,6 +477,8 @@ int main(int argc, char **argv)
             limit = strtoul(optarg, NULL, 10);
         else if (option == 'w' && word_count < MAX_WORDS)
             words[word_count++] = optarg;
+        else if (option == 'f')
+            field = optarg;
         else
             die("bad option");
     }

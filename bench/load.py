@@ -51,11 +51,19 @@ class Load:
     per_connection: int = 1
 
     def run(
-        self, socket: Path, packets: Path, *, seconds: float = 0, messages: int = 0, words: Sequence[str] = ()
+        self,
+        socket: Path,
+        packets: Path,
+        *,
+        seconds: float = 0,
+        messages: int = 0,
+        words: Sequence[str] = (),
+        field: str = "Authentication-Results",
     ) -> Result:
-        """Send for so many seconds, or so many messages; raises LoadFailed."""
+        """Send for so many seconds, or so many messages; raises LoadFailed. `words` are counted in fields `field`."""
         limit = ["-n", str(messages)] if messages else ["-t", str(seconds)]
         command = [str(self.program), "-s", str(socket), "-c", str(self.clients), "-k", str(self.per_connection)]
+        command += ["-f", field]
         for word in words:
             command += ["-w", word]
         done = subprocess.run([*command, *limit, str(packets)], capture_output=True, text=True, check=False)

@@ -46,6 +46,7 @@ class Peer:
     name: str
     command: Callable[[Place], Sequence[str | Path]]
     finds: tuple[str, ...]  # results that it must write for every message that has them
+    field: str = "Authentication-Results"  # in which it writes them
     after_dkim: bool = False  # is given the messages with an earlier filter's dkim= on top
 
 
@@ -73,6 +74,10 @@ def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
 def _with_bimi(place: Place) -> Sequence[str | Path]:
     """The mail of the corpus has no BIMI record: what looking for one costs."""
     return _ours(place, '[bimi]\nenabled = true\nevidence = "optional"\n')
+
+
+def _without_arc(place: Place) -> Sequence[str | Path]:
+    return _ours(place, "[arc]\nenabled = false\n")
 
 
 def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
@@ -169,6 +174,7 @@ _ALL = ("dkim=pass", "spf=pass", "dmarc=pass")
 
 PEERS = (
     Peer("ours", _ours, _ALL),
+    Peer("ours-no-arc", _without_arc, _ALL),
     Peer("ours-bimi", _with_bimi, _ALL),
     Peer("opendkim", _opendkim, ("dkim=pass",)),
     Peer("opendmarc", _opendmarc, ("spf=pass", "dmarc=pass"), after_dkim=True),

@@ -6,7 +6,7 @@ The milters take turns (A B C A B C), so that a slow moment of the machine does 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -18,6 +18,7 @@ from tests.support.unbound import PrivateUnbound
 
 CLIENTS = 8
 PER_CONNECTION = (1, 10)
+WITHOUT_ARC = "ours-no-arc"  # the mail has no ARC set: what looking for one costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +73,24 @@ def measure(bench: Bench, seconds: float, rounds: int) -> None:
     """Measure and print."""
     files = write_corpus(bench.directory, "mixed", corpus.mixed())
     bench.tell(f"Corpus: {files.corpus.describe()}")
-    place = bench.directory / "rate"
+    compare(bench, bench.peers, files, "rate", seconds, rounds, _tell_ratios)
+
+
+def compare(
+    bench: Bench,
+    milters: Sequence[peers.Peer],
+    files: CorpusFiles,
+    name: str,
+    seconds: float,
+    rounds: int,
+    tell_ratios: Callable[[Bench, dict[str, Figures]], None],
+) -> None:
+    """Let `milters` take turns on a corpus, print a table and what `tell_ratios` makes of it."""
+    place = bench.directory / name
     place.mkdir()
     with (
         nameservers.caching(files.corpus.zone) as (dns, addresses),
-        peers.started(bench.peers, place, addresses, bench.tell) as running,
+        peers.started(milters, place, addresses, bench.tell) as running,
     ):
         bench.tell("Warm-up, and whether each does its work:")
         # twice: what is cached per process is then known to each
@@ -94,6 +108,7 @@ def measure(bench: Bench, seconds: float, rounds: int) -> None:
             peaks = {one.peer.name: one.usage().peak for one in working}
             figures = {name: _median(taken) for name, taken in samples.items()}
             _print(bench, each, figures, peaks)
+            tell_ratios(bench, figures)
 
 
 def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str, float]) -> None:
@@ -115,6 +130,9 @@ def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str
             f"{row.other_share:.0%}",
         )
     bench.console.print(table)
+
+
+def _tell_ratios(bench: Bench, figures: dict[str, Figures]) -> None:
     rates = {name: row.rate for name, row in figures.items()}
     chain = 0.0
     if "opendkim" in rates and "opendmarc" in rates:
@@ -122,7 +140,13 @@ def _print(bench: Bench, each: int, figures: dict[str, Figures], peaks: dict[str
         bench.tell(f"opendkim then opendmarc: {chain:,.0f} messages/s (computed: 1/(1/a + 1/b))")
     if "ours" not in rates:
         return
-    ratios = {"opendkim then opendmarc": chain, **{name: rates.get(name, 0) for name in ("rspamd", "noop", "noop+1")}}
+    ratios = {
+        "opendkim then opendmarc": chain,
+        **{name: rates.get(name, 0) for name in ("rspamd", "noop", "noop+1", WITHOUT_ARC)},
+    }
     for name, rate in ratios.items():
         if rate:
             bench.tell(f"ours / {name}: {rates['ours'] / rate:.2f}")
+    if WITHOUT_ARC in figures:
+        # steadier than the rate where others use the machine too
+        bench.tell(f"CPU per message, {WITHOUT_ARC} / ours: {figures[WITHOUT_ARC].cpu / figures['ours'].cpu:.2f}")

@@ -69,7 +69,9 @@ def check_work(bench: Bench, running: Running, files: CorpusFiles, clients: int,
     count = len(files.corpus.messages) * times
     expected = {word: files.corpus.expected[word] * times for word in peer.finds}
     try:
-        result = bench.load(clients, 10).run(running.socket, files.for_peer(peer), messages=count, words=peer.finds)
+        result = bench.load(clients, 10).run(
+            running.socket, files.for_peer(peer), messages=count, words=peer.finds, field=peer.field
+        )
     except LoadFailed as problem:
         bench.tell(f"  {peer.name}: {problem}")
         return False

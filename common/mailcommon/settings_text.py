@@ -21,8 +21,12 @@ def _lines(table: Mapping[str, Any], name: str) -> Iterator[str]:
     for key, value in table.items():
         if value is not None and not isinstance(value, dict):
             # JSON's strings, numbers, booleans and arrays of them are TOML's too
-            yield f"{key} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
     for key, value in table.items():
         if isinstance(value, dict) and (value or not name):
-            inner = key if key.isidentifier() else json.dumps(key, ensure_ascii=False)
-            yield from _lines(value, f"{name}.{inner}" if name else inner)
+            yield from _lines(value, f"{name}.{_key(key)}" if name else _key(key))
+
+
+def _key(text: str) -> str:
+    """A key as TOML wants it: plain, or in quotes."""
+    return text if text.isascii() and text.isidentifier() else json.dumps(text, ensure_ascii=False)

@@ -42,6 +42,22 @@ def forged_fields(fields: Sequence[HeaderField], names: Names) -> tuple[tuple[st
     return (*claimed, *stripped_fields(fields, BIMI))
 
 
+def after(fields: Sequence[HeaderField], actions: Actions) -> list[HeaderField]:
+    """The header from the top as it is once the actions are carried out, `fields` being that which was received."""
+    gone = {(name.lower(), occurrence) for name, occurrence in actions.headers_remove}
+    seen: dict[str, int] = {}
+    kept = []
+    for field in fields:
+        name = field.name.decode("utf-8", "surrogateescape").rstrip(" \t").lower()
+        seen[name] = seen.get(name, 0) + 1
+        if (name, seen[name]) not in gone:
+            kept.append(field)
+    added = [
+        HeaderField(name.encode(), b" " + value.replace("\n", "\r\n").encode()) for name, value in actions.headers_add
+    ]
+    return added + kept
+
+
 def plan(
     facts: MessageFacts, fields: Sequence[HeaderField], verdict: Verdict, names: Names, *, keep_claims: bool = False
 ) -> Actions:

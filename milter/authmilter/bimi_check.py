@@ -43,5 +43,7 @@ class BimiCheck:
             return BimiFact(BimiResult.SKIPPED, reason=reason)
         signers = [fact.domain for fact in facts.dkim if fact.result is DkimResult.PASS and fact.domain]
         tree = relatives(facts.dmarc[0], signers, resolver)
-        asked = Asked(tree, selector.chosen(fields, facts.dkim, tree.aligned), facts.author.local_part)
+        asked = Asked(
+            tree, selector.chosen(fields, facts.dkim, tree.aligned), facts.author.addresses[0].rpartition("@")[0]
+        )
         return evaluate(asked, resolver, self.source, self.settings, self.clock, self.now())

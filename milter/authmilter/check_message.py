@@ -9,16 +9,19 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from authmilter.facts import BimiFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
+from authmilter.arc.sealer import Sealed
+from authmilter.facts import ArcFact, BimiFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
+from authmilter.sign.keyring import read_keys
 from authmilter.transaction import Outcome, Transaction
+from authmilter.verdict import Verdict
 from mailcommon.dns.recorded import RecordingResolver, ReplayResolver, dump, load
 from mailcommon.dns.resolver import DnsResolver, Resolver
 
@@ -40,6 +43,8 @@ class Request:
     mail_from: str
     dns: Path | None = None  # replay from
     record_dns: Path | None = None  # record to
+    auth_user: str = ""
+    rcpt_to: tuple[str, ...] = ()
 
 
 def run(settings: Settings, request: Request, message: bytes, *, as_json: bool) -> str:
@@ -55,7 +60,8 @@ def run(settings: Settings, request: Request, message: bytes, *, as_json: bool) 
     if sender.startswith("<") and sender.endswith(">"):
         sender = sender[1:-1]
     ip = str(getattr(address, "ipv4_mapped", None) or address)
-    outcome = authenticate(settings, Client(ip, request.client_name, request.helo), sender, message, resolver, now)
+    client = Client(ip, request.client_name, request.helo, auth_user=request.auth_user)
+    outcome = authenticate(settings, client, sender, message, resolver, now, request.rcpt_to)
     if request.record_dns and isinstance(resolver, RecordingResolver):
         try:
             request.record_dns.write_text(dump(resolver.records, now), encoding="utf-8")
@@ -80,14 +86,23 @@ def _resolver(settings: Settings, request: Request) -> tuple[Resolver, int]:
 
 
 def authenticate(
-    settings: Settings, client: Client, mail_from: str, message: bytes, resolver: Resolver, now: float
+    settings: Settings,
+    client: Client,
+    mail_from: str,
+    message: bytes,
+    resolver: Resolver,
+    now: float,
+    recipients: Iterable[str] = (),
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
+    keys = read_keys(settings.signing(), settings.user)
     # a recording has DNS answers only
-    setup = make_setup(settings, resolver, fetch=not isinstance(resolver, ReplayResolver))
+    setup = make_setup(settings, resolver, keys, fetch=not isinstance(resolver, ReplayResolver))
     bimi = setup.bimi and replace(setup.bimi, now=lambda: now)
     setup = replace(setup, now=lambda: now, bimi=bimi)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())
+    for recipient in recipients:
+        transaction.recipient(recipient.strip().removeprefix("<").removesuffix(">"))
     header, body = split_message(message)
     for name, value in header:
         transaction.header(name, value)
@@ -147,17 +162,29 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
         "would_be": str(outcome.verdict.would_be) if outcome.verdict.would_be else None,
         "rule": outcome.verdict.rule,
         "reason": outcome.verdict.reason,
+        "override": _override(outcome.verdict),
         "reply": str(actions.reply) if actions.reply else None,
+        "signed": [
+            {"domain": one.domain, "selector": one.selector, "algorithm": one.algorithm} for one in outcome.made.signed
+        ],
+        "unsigned": outcome.made.unsigned or None,
+        "sealed": _sealed(outcome.sealed),
+        "unsealed": outcome.sealed.unsealed or None,
         "results": {
             "spf": mfrom and _spf(mfrom),
             "spf_helo": helo and _spf(helo),
             "dkim": [_dkim(fact) for fact in facts.dkim],
             "dmarc": _dmarc(deciding, facts.dmarc, facts.author.problem),
-            "arc": None,
+            "arc": facts.arc and _arc(facts.arc),
             "iprev": facts.iprev and _iprev(facts.iprev),
             "bimi": facts.bimi and _bimi(facts.bimi),
         },
     }
+
+
+def _override(verdict: Verdict) -> dict[str, str] | None:
+    """Why the domain's policy was not applied, as reports will say it."""
+    return {"type": verdict.override, "comment": verdict.override_comment} if verdict.override else None
 
 
 def _spf(fact: SpfFact) -> dict[str, Any]:
@@ -180,6 +207,22 @@ def _dkim(fact: DkimFact) -> dict[str, Any]:
         "algorithm": fact.algorithm,
         "key_bits": fact.key_bits,
         "testing": fact.testing,
+        "reason": fact.reason,
+    }
+
+
+def _sealed(made: Sealed) -> dict[str, Any] | None:
+    return {"instance": made.instance, "status": made.status} if made.status else None
+
+
+def _arc(fact: ArcFact) -> dict[str, Any]:
+    return {
+        "result": str(fact.result),
+        "sets": [
+            {"instance": one.instance, "domain": one.domain, "selector": one.selector, "results": one.claims}
+            for one in fact.sets
+        ],
+        "oldest_pass": fact.oldest_pass,
         "reason": fact.reason,
     }
 
@@ -224,8 +267,14 @@ def as_text(outcome: Outcome) -> str:
     lines = [f"{name}: {value}" for name, value in actions.headers_add]
     lines += [f"removed: {name} ({occurrence})" for name, occurrence in actions.headers_remove]
     lines.append(f"decision: {actions.decision} (rule {verdict.rule}: {printable(verdict.reason)})")
+    if outcome.made.unsigned:
+        lines.append(printable(outcome.made.unsigned))
+    if outcome.sealed.unsealed:
+        lines.append(f"not sealed: {printable(outcome.sealed.unsealed)}")
     if verdict.would_be:
         lines.append(f"without dry_run: {verdict.would_be}")
+    if verdict.override:
+        lines.append(f"policy {verdict.policy} not applied: {verdict.override} ({printable(verdict.override_comment)})")
     if actions.reply:
         lines.append(f"reply: {actions.reply}")
     return "\n".join(lines)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,10 +23,26 @@ def _settings(path: Path | None) -> Settings:
     return command.settings_of(PROGRAM, path, settings_file.DEFAULT_FILE, Settings)
 
 
+def _settings_and_files(path: Path | None) -> Settings:
+    """The settings, and the files that they name have been read if this user can be meant to."""
+    from authmilter.setup import read_files
+    from authmilter.sign.key import Reader
+    from mailcommon.settings import SettingsError
+
+    settings = _settings(path)
+    with contextlib.suppress(KeyError):  # a user that does not exist is an error of the start
+        if os.geteuid() in (0, Reader.of(settings.user).uid):  # nobody else can read the keys
+            try:
+                read_files(settings, settings.user)
+            except SettingsError as fault:
+                command.fail(PROGRAM, str(fault))
+    return settings
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
-    """Authenticate inbound mail for Postfix: SPF, DKIM, DMARC, BIMI."""
+    """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC, BIMI."""
 
 
 @main.command()
@@ -42,7 +61,61 @@ def serve(config: Path | None) -> None:
         command.fail(PROGRAM, str(fault))
 
 
-main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings))
+main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings_and_files))
+
+
+@main.group()
+def key() -> None:
+    """Make signing keys, and compare them with what DNS publishes."""
+
+
+@key.command("new")
+@config_option
+@click.argument("domain")
+@click.argument("selector")
+@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519", "both"]), default="rsa", show_default=True)
+@click.option("--bits", type=click.Choice(["2048", "3072", "4096"]), default="2048", show_default=True, help="For RSA.")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("/etc/gatepost/keys"),
+    show_default=True,
+    help="Where the files DOMAIN.SELECTOR.pem are made.",
+)
+def new_key(config: Path | None, domain: str, selector: str, kind: str, bits: str, folder: Path) -> None:
+    """Make a key and print its DNS record; `both` makes a second key under SELECTOR-ed25519.
+
+    What to do with them goes to standard error.
+    """
+    from authmilter import key_commands
+
+    try:
+        record, advice = key_commands.new(domain, selector, kind, int(bits), folder, _settings(config).user)
+    except key_commands.KeyCommandError as fault:
+        command.fail(PROGRAM, str(fault))
+    else:
+        click.echo(record)
+        click.echo(f"\n{advice}", err=True)
+
+
+@key.command("check")
+@config_option
+@click.argument("domain", required=False, default="")
+@click.argument("selector", required=False, default="")
+def check_keys(config: Path | None, domain: str, selector: str) -> None:
+    """Compare the keys of [sign], or those of DOMAIN, with DNS. The exit status is 1 if one is not as it should be."""
+    from authmilter import key_commands
+    from mailcommon.dns.resolver import DnsResolver
+
+    settings = _settings(config)
+    try:
+        reports = key_commands.check(settings, domain, selector, DnsResolver(settings.dns.for_resolver()))
+    except key_commands.KeyCommandError as fault:
+        command.fail(PROGRAM, str(fault))
+    else:
+        click.echo("\n".join(f"{report.name}: {report.text}" for report in reports))
+        sys.exit(0 if all(report.good for report in reports) else 1)
 
 
 @main.command()
@@ -51,7 +124,8 @@ main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings))
 @click.option("--client-name", default="", help="The client's name as the MTA verified it.")
 @click.option("--helo", required=True, help="HELO or EHLO name.")
 @click.option("--mail-from", required=True, help="Envelope sender; <> or an empty text is the null sender.")
-@click.option("--rcpt-to", multiple=True, help="Envelope recipient; it plays no part in the result.")
+@click.option("--auth-user", default="", help="Login name of an authenticated user: shows what would be signed.")
+@click.option("--rcpt-to", multiple=True, help="Envelope recipient; counts for [arc] seal_for alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--dns", type=click.Path(path_type=Path), help="Take every DNS answer from this recording; no network.")
 @click.option("--record-dns", type=click.Path(path_type=Path), help="Write every DNS answer used into this file.")
@@ -62,7 +136,8 @@ def check(
     client_name: str,
     helo: str,
     mail_from: str,
-    rcpt_to: tuple[str, ...],  # noqa: ARG001 - part of the stable command line
+    auth_user: str,
+    rcpt_to: tuple[str, ...],
     as_json: bool,
     dns: Path | None,
     record_dns: Path | None,
@@ -73,7 +148,7 @@ def check(
 
     settings = _settings(config)
     try:
-        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns)
+        request = checking.Request(client_ip, client_name, helo, mail_from, dns, record_dns, auth_user, rcpt_to)
         text = checking.run(settings, request, message.read(), as_json=as_json)
     except checking.CheckError as fault:
         command.fail(PROGRAM, str(fault))

@@ -121,6 +121,14 @@ class IprevFact:
 
 
 @dataclass(frozen=True, slots=True)
+class HeloFact:
+    """Whether the HELO name leads to the client's address."""
+
+    result: IprevResult
+    name: str  # in A-labels
+
+
+@dataclass(frozen=True, slots=True)
 class SpfFact:
     """One check_host() (RFC 7208 §4) for one identity."""
 
@@ -153,6 +161,15 @@ class DkimFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """One signature that we made."""
+
+    domain: str  # d=
+    selector: str  # s=
+    algorithm: str  # a=
+
+
+@dataclass(frozen=True, slots=True)
 class ArcSet:
     """One set of a chain, as it stands in the message (RFC 8617 §4.1)."""
 
@@ -167,9 +184,10 @@ class ArcFact:
     """The ARC chain of a message and what became of it (RFC 8617 §5.2)."""
 
     result: ArcResult
-    sets: tuple[ArcSet, ...] = ()  # from instance 1 on; empty unless the chain has passed
+    sets: tuple[ArcSet, ...] = ()  # from instance 1 on; empty unless the chain has passed or is undecided
     oldest_pass: int = 0  # RFC 8617 §5.2: 0 if every AMS verifies, else the lowest instance from which all do
     reason: str = ""
+    undecided: bool = False  # it failed only because keys could not be looked up for the moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +196,7 @@ class Author:
 
     domains: tuple[str, ...]  # distinct, A-labels, lower case, in order of appearance
     problem: str = ""  # "" or why the From cannot be used as it stands
-    addresses: int = 0  # how many
-    local_part: str = ""  # of the first address, as written
+    addresses: tuple[str, ...] = ()  # distinct: local part unquoted, domain in A-labels; empty if there is a problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,4 +275,6 @@ class MessageFacts:
     bimi: BimiFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
+    list_post: str = ""  # content of List-Post
+    helo: HeloFact | None = None  # None: not asked, because no setting trusts the name
     notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authmilter.facts import BimiFact, BimiResult
+from authmilter.facts import ArcFact, BimiFact, BimiResult
 from authmilter.transaction import Outcome
 from mailcommon.log import pairs
 
@@ -22,14 +22,28 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         author=",".join(facts.author.domains),
         spf=",".join(f"{fact.scope}:{fact.domain}:{fact.result}" for fact in facts.spf),
         dkim=",".join(f"{fact.domain or '-'}:{fact.result}" for fact in facts.dkim),
+        arc=_arc(facts.arc),
         dmarc=",".join(f"{fact.author_domain}:{fact.result}" for fact in facts.dmarc),
         policy=verdict.policy if verdict.author_domain else "",
         override=verdict.override,
+        override_comment=verdict.override_comment if verdict.override_comment != verdict.reason else "",
+        signed=",".join(f"{one.domain}:{one.selector}" for one in outcome.made.signed),
+        unsigned=outcome.made.unsigned,
+        sealed=f"{outcome.sealed.instance}:{outcome.sealed.status}" if outcome.sealed.status else "",
+        unsealed=outcome.sealed.unsealed,
         **_bimi(facts.bimi),
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,
         ms=f"{outcome.ms:.1f}",
     )
+
+
+def _arc(fact: ArcFact | None) -> str:
+    """`pass:` and the sealers, the first one first; `fail:` and why."""
+    if fact is None:
+        return ""
+    sealers = ",".join(one.domain for one in fact.sets)
+    return ":".join(filter(None, (fact.result, fact.reason or sealers)))
 
 
 def _bimi(fact: BimiFact | None) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """`authmilter serve`: a small parent that listens, forks the workers and keeps them alive.
 
-The parent opens the socket, gives up privileges and forks; it starts no threads. A worker that dies is replaced at
-once; SIGTERM and SIGINT stop all; SIGHUP reads the settings again and, if they are good, hands them to the workers.
+The parent opens the socket, gives up privileges, reads the private keys and forks; it starts no threads. A worker that
+dies is replaced at once; SIGTERM and SIGINT stop all; SIGHUP reads settings and keys again and, if they are good, hands
+the settings to the workers, which read the keys themselves: nothing of a key is in the pipe.
 
 Diagnostics: `StartError` before anything is started; afterwards only log lines.
 """
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from authmilter import session, worker
 from authmilter.settings import Settings
-from authmilter.setup import preload, require_readable
+from authmilter.setup import preload, read_files
+from authmilter.sign.keyring import Keyring
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become, group_id, require_free, require_user
 from mailcommon.settings import SettingsError
@@ -57,6 +59,7 @@ class Server:
         self._started_with = settings
         self._reload = reload
         self._current = worker.Current()
+        self._keys = Keyring()  # of the settings in force: a worker that is replaced needs no file
         self._workers: dict[int, _Worker] = {}
         self._stopping = False
 
@@ -64,10 +67,6 @@ class Server:
         """Serve until told to stop; raises StartError before anything runs."""
         preload(self._settings)
         self._listen()
-        try:
-            require_readable(self._settings)
-        except ValueError as fault:
-            raise StartError(f"[bimi] {fault}") from fault
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for _ in range(workers_for(self._settings)):
             self._start_worker()
@@ -97,6 +96,13 @@ class Server:
             if group is not None:
                 os.chown(path, -1, group)
         become(settings.user)
+        try:
+            self._keys = read_files(settings)
+        except SettingsError as fault:
+            if path:
+                with contextlib.suppress(OSError):  # a directory that this user may not change
+                    path.unlink()
+            raise StartError(str(fault)) from fault
 
     def _start_worker(self) -> None:
         reading, writing = os.pipe()
@@ -110,7 +116,7 @@ class Server:
                 # SIGTERM, SIGINT and SIGHUP stay blocked in all threads: libmilter takes them with sigwait(3); one that
                 # is not blocked somewhere ends the process in the middle of a message
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-                worker.run(self._current, self._settings, reading)
+                worker.run(self._current, self._settings, self._keys, reading)
                 status = 0
             except BaseException:
                 log.exception("worker failed")
@@ -148,6 +154,7 @@ class Server:
     def _take_new_settings(self) -> None:
         try:
             new = self._reload()
+            keys = read_files(new)
         except SettingsError as fault:
             log.error("settings not taken, the old ones stay: %s", fault)
             return
@@ -155,7 +162,7 @@ class Server:
         changed = [key for key in fixed if getattr(new, key) != getattr(self._started_with, key)]
         if changed:
             log.warning("a restart is needed before these take effect: %s", ", ".join(changed))
-        self._settings = new
+        self._settings, self._keys = new, keys
         log.setLevel(new.log_level.upper())
         line = new.model_dump_json().encode() + b"\n"
         for each in self._workers.values():

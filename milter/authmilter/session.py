@@ -32,6 +32,7 @@ from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Transaction
 from authmilter.verdict import Decision
+from mailcommon.log import safe_value
 
 # libmilter drops a connection over a packet of more than 65,535 octets, and Postfix sends each header field, of up to
 # header_size_limit (102,400), in one packet: such a message would be deferred until it bounces
@@ -47,6 +48,7 @@ _ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.QUARANTINE
 _NO_ANSWER = {
     "connect": Milter.P_NR_CONN,
     "hello": Milter.P_NR_HELO,
+    "envrcpt": Milter.P_NR_RCPT,
     "header": Milter.P_NR_HDR,
     "eoh": Milter.P_NR_EOH,
     "body": Milter.P_NR_BODY,
@@ -79,7 +81,10 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
             log.error("the MTA does not let a milter add, change and hold: nothing could be done with its mail")
             return int(Milter.REJECT)
         opts[0] = self._actions = _ACTIONS
-        opts[1] = self.protocol = opts[1] & _WANTED
+        sealer = self._setup().sealer
+        # after SIGHUP a session that is open already may not be told of recipients: its mail is not sealed
+        wanted = _WANTED & ~Milter.P_NORCPT if sealer and sealer.asks_recipients else _WANTED
+        opts[1] = self.protocol = opts[1] & wanted
         opts[2] = opts[3] = 0
         return int(Milter.CONTINUE)
 
@@ -100,7 +105,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
 
     def envfrom(self, sender: bytes, *parameters: bytes) -> None:
         """MAIL: a message begins, and nothing of an earlier one stays."""
-        self._mail_from = _reverse_path(sender)
+        self._mail_from = _path(sender)
         client = Client(
             self._ip,
             self._name,
@@ -113,6 +118,12 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         smtputf8 = any(parameter.upper() == b"SMTPUTF8" for parameter in parameters)
         self._transaction = Transaction(self._setup(), client, self._mail_from, smtputf8)
         _under_way.add(self)
+
+    def envrcpt(self, recipient: bytes, *parameters: bytes) -> None:
+        """RCPT that the MTA has taken."""
+        del parameters
+        if self._transaction:
+            self._transaction.recipient(_path(recipient))
 
     def header(self, name: str, value: bytes) -> None:
         """One header field."""
@@ -160,6 +171,8 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         outcome = self._transaction.finish()
         answer = self._carry_out(outcome.actions)
         log.info(log_line(outcome, queue_id))
+        if outcome.made.missing_key:
+            log.warning("%s: %s", queue_id or "-", safe_value(outcome.made.unsigned))
         return answer
 
     def _carry_out(self, actions: Actions) -> int:
@@ -207,8 +220,8 @@ def one_line(trace: str) -> str:
     return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()
 
 
-def _reverse_path(sender: bytes) -> str:
-    text = sender.decode("utf-8", "replace").strip()
+def _path(sent: bytes) -> str:
+    text = sent.decode("utf-8", "replace").strip()
     if text.startswith("<") and text.endswith(">"):
         text = text[1:-1]
     if text.startswith("@") and ":" in text:  # RFC 5321 §4.1.1.3: a source route is ignored
@@ -260,6 +273,7 @@ def open_socket(address: str, setup: Callable[[], Setup]) -> None:
     Milter.set_connect_callback(_connect)
     Milter.set_helo_callback(_event("hello"))
     Milter.set_envfrom_callback(_event("envfrom"))
+    Milter.set_envrcpt_callback(_event("envrcpt"))
     Milter.set_header_callback(_event("header"))
     Milter.set_eoh_callback(_event("eoh"))
     Milter.set_body_callback(_event("body"))

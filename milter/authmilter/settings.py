@@ -11,8 +11,12 @@ import socket as sockets
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from authmilter.arc.settings import SealSettings
+from authmilter.knowledge.forwarders import DKIM, HELO, is_network
+from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
+from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
@@ -46,10 +50,21 @@ def _network(value: str) -> str:
 
 
 def _forwarder(value: str) -> str:
-    if re.search(r"[/:]|^[\d.]+$", value):
+    kind, colon, rest = value.partition(":")
+    if colon and not re.fullmatch("[0-9A-Fa-f]{0,4}", kind):  # what an IPv6 network begins with
+        if f"{kind}:" not in (HELO, DKIM):
+            raise ValueError(f'{value!r}: unknown kind {kind!r}, there are "{HELO}" and "{DKIM}"')
+        return f"{kind}:{_host(rest)}"
+    if is_network(value):
         return _network(value)
     if to_alabel(value) is None or "." not in value:
         raise ValueError(f"{value!r} is neither a network nor a domain")
+    return value
+
+
+def _host(value: str) -> str:
+    if to_alabel(value) is None or "." not in value:
+        raise ValueError(f"{value!r} is not a domain")
     return value
 
 
@@ -60,11 +75,47 @@ def _domain(value: str) -> str:
     return domain
 
 
+def _domain_or_empty(value: str) -> str:
+    return value and _domain(value)
+
+
+def _selector(value: str) -> str:
+    selector = to_alabel(value)
+    if selector is None:
+        raise ValueError(f"{value!r} is not a selector: letters, digits and hyphens, such as s2026")
+    return selector
+
+
+def _absolute(value: str) -> str:
+    if not Path(value).is_absolute():
+        raise ValueError(f"{value!r} is not the whole path of a file")
+    return value
+
+
+def _key_mode(value: str) -> str:
+    if int(value, 8) & ~0o644:
+        raise ValueError("lets others change the key, or nobody read it: 0400 to 0644")
+    return value
+
+
+def _absolute_or_empty(value: str) -> str:
+    return value and _absolute(value)
+
+
+def _signed_field(value: str) -> str:
+    if not re.fullmatch(r"[!-9;-~]{1,76}", value):
+        raise ValueError(f"{value!r} is not the name of a header field")
+    if value.lower() in NEVER_SIGNED:
+        raise ValueError(f"{value} changes on the way and cannot be signed")
+    return value
+
+
 class Trust(Section):
     networks: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
         default=("127.0.0.0/8", "::1/128"), strict=False
     )
     forwarders: tuple[Annotated[str, AfterValidator(_forwarder)], ...] = Field(default=(), strict=False)
+    arc_sealers: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(default=(), strict=False)
     keep_results_from: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(default=(), strict=False)
 
 
@@ -83,6 +134,60 @@ class Dkim(Section):
     accept_partial_body: bool = False
     accept_added_fields: bool = False
     refused_domains: tuple[Annotated[str, AfterValidator(_domain)], ...] = Field(default=(), strict=False)
+    check_weak_keys: bool = False
+    blocklist: Annotated[str, AfterValidator(_absolute_or_empty)] = ""
+
+
+class Arc(Section):
+    enabled: bool = True
+    max_sets: Annotated[int, Field(ge=1, le=50)] = 50
+    max_keys: Annotated[int, Field(ge=1, le=100)] = 20
+    seal: str = ""
+    seal_for: tuple[Annotated[str, AfterValidator(normal_pattern)], ...] = Field(
+        default=("*",), strict=False, min_length=1
+    )
+
+
+class SignKey(Section):
+    """One identity that signs."""
+
+    domain: Annotated[str, AfterValidator(_domain_or_empty)] = ""
+    selector: Annotated[str, AfterValidator(_selector)]
+    file: Annotated[str, AfterValidator(_absolute)]
+
+
+class Sign(Section):
+    headers: tuple[Annotated[str, AfterValidator(_signed_field)], ...] = Field(default=HEADERS, strict=False)
+    oversign: tuple[Annotated[str, AfterValidator(_signed_field)], ...] = Field(default=OVERSIGN, strict=False)
+    canonicalization: Literal["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"] = (
+        "relaxed/relaxed"
+    )
+    lifetime: Annotated[int, Field(ge=0, le=31_536_000)] = 0
+    authenticated: Literal["any", "sender", "login"] = "any"
+    on_missing_key: Literal["accept", "tempfail"] = "accept"
+    key_mode: Annotated[OctalMode, AfterValidator(_key_mode)] = "0640"
+    keys: dict[str, SignKey] = Field(default={})
+    table: dict[
+        Annotated[str, AfterValidator(normal_pattern)], Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    ] = Field(default={})
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Sign:
+        for pattern, names in self.table.items():
+            for name in names:
+                if name not in self.keys:
+                    raise ValueError(f"the table names {name!r} for {pattern}, but there is no [sign.keys.{name}]")
+        return self
+
+    @field_validator("keys")
+    @classmethod
+    def _one_file_for_each_name(cls, keys: dict[str, SignKey]) -> dict[str, SignKey]:
+        files: dict[tuple[str, str], str] = {}
+        for name, key in keys.items():
+            known = files.setdefault((key.domain, key.selector), key.file)
+            if key.domain and known != key.file:
+                raise ValueError(f"{name}: {key.selector}._domainkey.{key.domain} has another file already: {known}")
+        return keys
 
 
 class DomainRules(Section):
@@ -152,9 +257,26 @@ class Settings(Section):
     trust: Trust = Trust()
     spf: Spf = Spf()
     dkim: Dkim = Dkim()
+    arc: Arc = Arc()
     dmarc: Dmarc = Dmarc()
     bimi: Bimi = Bimi()
     results: Results = Results()
+    sign: Sign = Sign()
+
+    @model_validator(mode="after")
+    def _seal_can_be_made(self) -> Settings:
+        name = self.arc.seal
+        if name and not self.arc.enabled:
+            raise ValueError("[arc] seal needs the result of the validation: set [arc] enabled = true")
+        if name and (name not in self.sign.keys or not self.sign.keys[name].domain):
+            raise ValueError(f"[arc] seal names {name!r}, but there is no [sign.keys.{name}] with a domain")
+        return self
+
+    @model_validator(mode="after")
+    def _sealers_need_arc(self) -> Settings:
+        if self.trust.arc_sealers and not self.arc.enabled:
+            raise ValueError("[trust] arc_sealers are named, but [arc] enabled is false, so that no seal is looked at")
+        return self
 
     def name(self) -> str:
         """The authserv-id in force: the setting, or this host's name (RFC 8601 §2.5)."""
@@ -177,6 +299,30 @@ class Settings(Section):
                 for name, rules in dmarc.domains.items()
             },
         )
+
+    def signing(self) -> SignSettings:
+        """What `sign.signer` reads."""
+        sign = self.sign
+        header, _, body = sign.canonicalization.partition("/")
+        return SignSettings(
+            identities={name: Identity(key.selector, key.file, key.domain) for name, key in sign.keys.items()},
+            table=sign.table,
+            headers=sign.headers,
+            oversign=sign.oversign,
+            relaxed_header=header == "relaxed",
+            relaxed_body=body == "relaxed",
+            lifetime=sign.lifetime,
+            authenticated=sign.authenticated,
+            tempfail_without_key=sign.on_missing_key == "tempfail",
+            key_mode=int(sign.key_mode, 8),
+        )
+
+    def sealing(self) -> SealSettings | None:
+        """What `arc.sealer` reads, None if nothing is sealed."""
+        if not self.arc.seal:
+            return None
+        key = self.sign.keys[self.arc.seal]
+        return SealSettings(key.domain, key.selector, key.file, dict.fromkeys(self.arc.seal_for, ("seal",)))
 
 
 def load(path: Path) -> Settings:

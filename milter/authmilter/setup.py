@@ -8,14 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from authmilter.actions import Names
+from authmilter.arc.sealer import Sealer
+from authmilter.arc.settings import ArcSettings
 from authmilter.deferrals import Deferrals
+from authmilter.dkim.compromised import CompromisedKeys
 from authmilter.dkim.settings import DkimSettings
-from authmilter.knowledge import Forwarders, Networks
+from authmilter.knowledge import Forwarders, Networks, Sealers
 from authmilter.settings import Settings
+from authmilter.sign.keyring import Keyring, read_keys
+from authmilter.sign.signer import Signer
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
+from mailcommon.settings import SettingsError
 
 if TYPE_CHECKING:
     from authmilter.bimi_check import BimiCheck
@@ -31,9 +37,13 @@ class Setup:
     trusted: Networks
     keep_results: Networks
     forwarders: Forwarders
+    sealers: Sealers
     spf: SpfMemory
     check_helo: bool
     dkim: DkimSettings
+    arc: ArcSettings | None  # None: chains are not looked at
+    signer: Signer
+    sealer: Sealer | None  # None: nothing is sealed
     deferrals: Deferrals
     accept_on_fault: bool = False
     bimi: BimiCheck | None = None  # None: not looked at
@@ -47,14 +57,6 @@ def preload(settings: Settings) -> None:
         import authmilter.bimi_assembly  # noqa: F401
 
 
-def require_readable(settings: Settings) -> None:
-    """Raises ValueError if the user that this process is now cannot read a file of the settings."""
-    if settings.bimi.enabled:
-        from authmilter.bimi_assembly import mark_settings
-
-        mark_settings(settings.bimi)
-
-
 def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
     if not settings.bimi.enabled:
         return None
@@ -63,8 +65,45 @@ def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
     return make_bimi_check(settings, fetch=fetch)
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None, *, fetch: bool = True) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes. Without `fetch` nothing is fetched for BIMI."""
+def compromised_keys(settings: Settings) -> CompromisedKeys | None:
+    """What `[dkim]` wants to know about keys, None if it does not."""
+    dkim = settings.dkim
+    return CompromisedKeys(dkim.blocklist, dkim.check_weak_keys) if dkim.blocklist or dkim.check_weak_keys else None
+
+
+def read_files(settings: Settings, user: str = "") -> Keyring:
+    """Read what the settings name: the private keys as `user`, "" for the user of this process.
+
+    Raises SettingsError for the first file that cannot be used.
+    """
+    compromised = compromised_keys(settings)
+    for fault in compromised.faults if compromised else ():
+        raise SettingsError(f"[dkim] {fault}")
+    keys = read_keys(settings.signing(), user)
+    for fault in keys.faults.values():
+        raise SettingsError(f"[sign] {fault}")
+    if settings.bimi.enabled:
+        from authmilter.bimi_assembly import mark_settings
+
+        try:
+            mark_settings(settings.bimi)
+        except ValueError as problem:
+            raise SettingsError(f"[bimi] {problem}") from problem
+    return keys
+
+
+def make_setup(
+    settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None, *, fetch: bool = True
+) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files.
+
+    Without `fetch` nothing is fetched for BIMI.
+    """
+    signing = settings.signing()
+    dkim = settings.dkim
+    ring = keys or read_keys(signing)
+    signer = Signer(signing, ring)
+    sealing = settings.sealing()
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
@@ -80,17 +119,22 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, *, fetch: b
         trusted=Networks(settings.trust.networks),
         keep_results=Networks(settings.trust.keep_results_from),
         forwarders=Forwarders(settings.trust.forwarders),
+        sealers=Sealers(settings.trust.arc_sealers),
         spf=SpfMemory(settings.name(), limits),
         check_helo=settings.spf.check_helo,
         dkim=DkimSettings(
-            max_signatures=settings.dkim.max_signatures,
-            clock_skew=settings.dkim.clock_skew,
-            min_rsa_bits=settings.dkim.min_rsa_bits,
-            max_rsa_bits=settings.dkim.max_rsa_bits,
-            accept_partial_body=settings.dkim.accept_partial_body,
-            accept_added_fields=settings.dkim.accept_added_fields,
-            refused_domains=frozenset(settings.dkim.refused_domains),
+            max_signatures=dkim.max_signatures,
+            clock_skew=dkim.clock_skew,
+            min_rsa_bits=dkim.min_rsa_bits,
+            max_rsa_bits=dkim.max_rsa_bits,
+            accept_partial_body=dkim.accept_partial_body,
+            accept_added_fields=dkim.accept_added_fields,
+            refused_domains=frozenset(dkim.refused_domains),
+            compromised=compromised_keys(settings),
         ),
+        arc=ArcSettings(settings.arc.max_sets, settings.arc.max_keys) if settings.arc.enabled else None,
+        signer=signer,
+        sealer=Sealer(sealing, ring.keys.get(sealing.file), signer) if sealing else None,
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
         bimi=_bimi(settings, fetch),

@@ -10,10 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from authmilter.actions import Actions, forged_fields, plan
+from authmilter.actions import Actions, after, forged_fields, plan
+from authmilter.arc.check import ArcCheck
+from authmilter.arc.sealer import NOTHING as NOT_SEALED
+from authmilter.arc.sealer import Sealed, Sealing
 from authmilter.author import parse_author
 from authmilter.budget import Budget
+from authmilter.dkim.bodies import Bodies
 from authmilter.dkim.check import DkimCheck
+from authmilter.dkim.header_hash import Header
 from authmilter.dmarc.evaluate import evaluate, names_to_start
 from authmilter.facts import (
     Author,
@@ -22,15 +27,18 @@ from authmilter.facts import (
     DmarcFact,
     DmarcResult,
     HeaderField,
+    HeloFact,
     IprevFact,
     MessageFacts,
     SpfFact,
 )
 from authmilter.headers.claims import CLAIMING_NAMES
+from authmilter.helo import confirm_helo, helo_rdtype
 from authmilter.iprev import check_iprev
 from authmilter.knowledge import knowledge_of
 from authmilter.reply import Reply
 from authmilter.setup import Setup
+from authmilter.sign.signer import NOTHING, Made, Signing
 from authmilter.verdict import Decision, Verdict, decide
 from mailcommon.names import reverse_name, to_alabel
 
@@ -48,6 +56,8 @@ class Outcome:
     verdict: Verdict
     actions: Actions
     ms: float  # from the end of the message to the answer
+    made: Made = NOTHING  # signatures of ours
+    sealed: Sealed = NOT_SEALED  # ARC set of ours
 
 
 class Transaction:
@@ -66,7 +76,15 @@ class Transaction:
         self._fields: list[HeaderField] = []
         self._header_bytes = 0
         self._author = Author(())
+        self._bodies = Bodies()
         self._dkim: DkimCheck | None = None
+        self._arc: ArcCheck | None = None
+        sealer = setup.sealer
+        self._seals = sealer is not None and self._judged and not sealer.asks_recipients
+        self._sealing: Sealing | None = None
+        # mail that is not judged is ours to sign, but for what a relay of ours took from strangers
+        self._signs = setup.signer.active and not self._judged and not (self._keep_claims and not client.auth_user)
+        self._signing: Signing | None = None
         if self._judged:
             self._start_envelope()
 
@@ -79,25 +97,51 @@ class Transaction:
                 resolver.start("TXT", name)
         if not self._client.name:
             resolver.start("PTR", reverse_name(self._client.ip))
+        if trusted := self._setup.forwarders.asks_for(self._client.helo):
+            resolver.start(helo_rdtype(self._client), trusted)
+
+    def recipient(self, address: str) -> None:
+        """One recipient that the MTA has taken, without angle brackets; of use only if `Sealer.asks_recipients`."""
+        sealer = self._setup.sealer
+        self._seals = self._seals or (sealer is not None and self._judged and sealer.covers(address))
 
     def header(self, name: bytes, value: bytes) -> None:
         """One header field as received; see `HeaderField` for the form of `value`."""
-        if not self._judged and name.lower().rstrip() not in CLAIMING_NAMES:
+        if not (self._judged or self._signs) and name.lower().rstrip() not in CLAIMING_NAMES:
             return
         self._header_bytes += len(name) + len(value) + FIELD_COST
         if self._header_bytes <= MAX_HEADER_BYTES:
             self._fields.append(HeaderField(name, value))
+        elif self._signs:
+            self._give_up_signing()
+
+    def _give_up_signing(self) -> None:
+        """A header of ours is too large: go on as if nothing were to be signed."""
+        self._signs = False
+        fields, self._fields, self._header_bytes = self._fields, [], 0
+        for field in fields:
+            self.header(*field)
 
     def end_of_headers(self) -> None:
         """All header fields have come: start every look-up that they name."""
-        if not self._judged or self._header_bytes > MAX_HEADER_BYTES:
+        if not (self._judged or self._signs) or self._header_bytes > MAX_HEADER_BYTES:
             return
         setup = self._setup
         self._author = parse_author([field.value for field in self._fields if field.name.lower() == b"from"])
-        self._dkim = DkimCheck(self._fields, setup.dkim, setup.now(), prefer=self._author.domains)
+        if self._signs:
+            self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
+            return
+        header, now = Header(self._fields), setup.now()
+        self._dkim = DkimCheck(
+            self._fields, setup.dkim, now, prefer=self._author.domains, header=header, bodies=self._bodies
+        )
+        if setup.arc:
+            self._arc = ArcCheck(header, self._bodies, setup.arc, setup.dkim, now)
+            if self._seals and setup.sealer:
+                self._sealing = setup.sealer.begin(self._arc, self._bodies)
         authors = self._author.domains[: setup.rules.max_author_domains]
         spf_domain = to_alabel((self._mail_from or self._client.helo).rpartition("@")[2]) or ""
-        for name in self._dkim.key_names:
+        for name in (*self._dkim.key_names, *(self._arc.key_names if self._arc else ())):
             setup.resolver.start("TXT", name)
         for name in names_to_start(authors, spf_domain, self._dkim.domains):
             setup.resolver.start("TXT", name)
@@ -105,7 +149,9 @@ class Transaction:
     def body(self, chunk: bytes) -> None:
         """Some of the body, lines ending in CRLF, cut anywhere."""
         if self._dkim:
-            self._dkim.body(chunk)
+            self._bodies.update(chunk)
+        elif self._signing:
+            self._signing.body(chunk)
 
     def finish(self) -> Outcome:
         """The end of the message: wait for what was started, decide."""
@@ -114,11 +160,11 @@ class Transaction:
         self._resolver.begin()
         if self._header_bytes > MAX_HEADER_BYTES:
             return self._refused(began, "header-size", f"the header is larger than {MAX_HEADER_BYTES} bytes")
-        if self._judged and self._dkim is None:
+        if (self._judged and self._dkim is None) or (self._signs and self._signing is None):
             self.end_of_headers()  # nobody said that it ended: the message is judged all the same
         facts = self._facts()
         deferral = (self._mail_from, facts.author.domains)
-        knowledge = knowledge_of(facts, setup.forwarders, setup.deferrals.age(deferral))
+        knowledge = knowledge_of(facts, setup.forwarders, setup.sealers, setup.deferrals.age(deferral))
         verdict = decide(facts, knowledge, setup.rules)
         if verdict.decision is Decision.TEMPFAIL:
             setup.deferrals.note(deferral)
@@ -129,7 +175,39 @@ class Transaction:
         actions = plan(facts, self._fields, verdict, setup.names, keep_claims=self._keep_claims)
         if self._judged and len(actions.headers_remove) > MAX_REMOVED:
             return self._refused(began, "forged-fields", f"more than {MAX_REMOVED} header fields claim to be ours")
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000)
+        made = NOTHING
+        if self._signing:
+            made = self._signing.finish(after(self._fields, actions), setup.now())
+            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer("no-key"):
+                return self._without_key(made, facts, began)
+            # trace fields: above all that they sign
+            actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
+        sealed = self._seal(facts, actions)
+        # RFC 8617 §5.1 step 1: after everything else
+        actions = replace(actions, headers_add=(*sealed.fields, *actions.headers_add)) if sealed.fields else actions
+        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made, sealed)
+
+    def _seal(self, facts: MessageFacts, actions: Actions) -> Sealed:
+        if self._sealing is None or facts.arc is None or actions.reply:
+            return NOT_SEALED
+        # RFC 8617 §4.1.1: all results of this host
+        claims = dict(actions.headers_add)["Authentication-Results"]
+        return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
+
+    def _may_defer(self, rule: str) -> bool:
+        """Whether this mail has been deferred by `rule` for less than `max_deferral`; notes that it is now."""
+        setup = self._setup
+        deferral = (rule, self._mail_from, self._author.addresses)
+        if setup.deferrals.age(deferral) >= setup.rules.max_deferral:
+            return False
+        setup.deferrals.note(deferral)
+        return True
+
+    def _without_key(self, made: Made, facts: MessageFacts, began: float) -> Outcome:
+        verdict = Verdict(Decision.TEMPFAIL, "no-key", made.unsigned)
+        reply = Reply("451", "4.3.5", "This message cannot be signed now; try again later")
+        actions = Actions(Decision.TEMPFAIL, reply=reply)
+        return Outcome(facts, verdict, actions, (self._setup.monotonic() - began) * 1000, replace(made, fields=()))
 
     def forged(self) -> tuple[tuple[str, int], ...]:
         """The fields to remove from the message whatever else is found; for a message that cannot be finished."""
@@ -153,7 +231,10 @@ class Transaction:
             spf,
             dkim,
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
+            self._arc.finish(resolver) if self._arc else None,
             list_id=self._text(b"list-id"),
+            list_post=self._text(b"list-post"),
+            helo=self._confirm_helo(),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),
         )
 
@@ -172,6 +253,10 @@ class Transaction:
         client = self._client
         check = self._setup.spf.check
         return tuple(check(scope, client.ip, self._mail_from, client.helo, self._resolver) for scope in scopes)
+
+    def _confirm_helo(self) -> HeloFact | None:
+        name = self._setup.forwarders.asks_for(self._client.helo) if self._client.ip else ""
+        return confirm_helo(self._client, name, self._resolver) if name else None
 
     def _text(self, name: bytes) -> str:
         for field in self._fields:

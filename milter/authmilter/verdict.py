@@ -3,28 +3,33 @@
 RFC 9989 §7.4 wants more than p=reject before a message is rejected. What else is known comes in as `Knowledge`, and
 this table, from the top, says what follows:
 
-| DMARC                    | other knowledge             | decision                  | rule           |
-|--------------------------|-----------------------------|---------------------------|----------------|
-| not judged: own mail     |                             | accept                    | own            |
-| header too large         |                             | reject                    | header-size    |
-| > 200 fields pass for ours |                           | reject                    | forged-fields  |
-| any but pass             | client is trusted forwarder | accept                    | forwarder      |
-| too many Author Domains  |                             | reject                    | author-domains |
-| From cannot be used      |                             | `on_bad_from`             | bad-from       |
-| fail, reject/quarantine  | came through a mailing list | `on_mailing_list` [1]     | mailing-list   |
-| fail, reject/quarantine  | unknown for the moment      | hold or defer [2]         | unknown        |
-| fail, p=reject           |                             | `on_reject`               | policy         |
-| fail, p=quarantine       |                             | `on_quarantine`           | policy         |
-| temperror                | deferred < `max_deferral`   | `on_temperror`            | temperror      |
-| temperror                | deferred for longer         | accept                    | temperror      |
-| fail, temperror, p=none  |                             | accept                    | policy-none    |
-| none, permerror          |                             | accept                    | no-policy      |
-| pass                     |                             | accept                    | pass           |
+| rule | DMARC | other knowledge | decision | override |
+| --- | --- | --- | --- | --- |
+| `no-key` | not judged: own mail | its key for signing cannot be used | `on_missing_key` | |
+| `own` | not judged: own mail | | accept | |
+| `header-size` | not looked at: the header is too large | | reject | |
+| `forged-fields` | more than 200 fields pass for ours | | reject | |
+| `forwarder` | any but pass | a trusted forwarder sent it | accept | trusted_forwarder [1] |
+| `author-domains` | too many Author Domains | | reject | |
+| `bad-from` | the From cannot be used | | `on_bad_from` | |
+| `arc` | fail, quarantine or reject | a trusted ARC sealer saw it pass | accept | local_policy |
+| `mailing-list` | fail, quarantine or reject | a mailing list sent it | `on_mailing_list` [2] | mailing_list [4] |
+| `unknown` | fail, quarantine or reject | cannot be told for the moment | hold or defer [3] | local_policy [4] |
+| `policy` | fail, reject | | `on_reject` | local_policy [4] |
+| `policy` | fail, quarantine | | `on_quarantine` | local_policy [4] |
+| `temperror` | temperror | deferred for less than `max_deferral` | `on_temperror` | |
+| `temperror` | temperror | deferred for longer | accept | |
+| `policy-none` | fail or temperror, none | | accept | |
+| `no-policy` | none, permerror | | accept | |
+| `pass` | pass | | accept | |
 
-[1] if it is milder than `on_reject` or `on_quarantine` would be; else the row below it.
-[2] a look-up about a forwarder, a list or SPF's ptr failed: not rejected, since that is DNS's fault, and not
+[1] if the policy is quarantine or reject.
+[2] if it is milder than `on_reject` or `on_quarantine` would be; else the row below it.
+[3] a look-up about a forwarder, a sealer, a list or SPF's ptr failed: not rejected, since that is DNS's fault, and not
 delivered, since a sender can break his own DNS. Deferred if `on_temperror` says so, else held.
+[4] if it is not what the domain asks for.
 
+The override is the reason for the reports why the domain's policy was not applied (RFC 9990 §3.1.1.14).
 Several Author Domains: each is decided alone and the strictest decision counts. `dry_run` turns every decision into
 accept and keeps what it would have been.
 """
@@ -77,10 +82,19 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPass:
+    """A trusted ARC sealer saw DMARC pass for an Author Domain, and only trusted ones sealed it since."""
+
+    reason: str  # for people
+    comment: str  # for the reports (RFC 8617 §7.2.2)
+
+
+@dataclass(frozen=True, slots=True)
 class Knowledge:
     """What is known besides DMARC (RFC 9989 §7.4); "" means nothing."""
 
     trusted_forwarder: str = ""
+    sealed: Mapping[str, SealedPass] = field(default_factory=dict)  # Author Domain -> evidence
     mailing_list: str = ""
     unknown: str = ""  # what of the above could not be looked up for the moment
     deferred_for: float = 0.0  # seconds since the same mail was first deferred here
@@ -89,11 +103,12 @@ class Knowledge:
 @dataclass(frozen=True, slots=True)
 class Verdict:
     decision: Decision
-    rule: str  # the word of the table's last column
+    rule: str  # the word of the table's first column
     reason: str  # for people
     author_domain: str = ""  # the one that decided
     policy: Policy = Policy.NONE  # what its owner asked for
     override: str = ""  # RFC 9990 §3.1.1.14: why the policy was not applied, "" if it was
+    override_comment: str = ""  # more about it, for the reports and the log
     would_be: Decision | None = None  # with dry_run: what would have been done
 
 
@@ -101,7 +116,13 @@ def decide(facts: MessageFacts, knowledge: Knowledge, rules: Rules) -> Verdict:
     """Apply the table above."""
     verdict = _decide(facts, knowledge, rules)
     if rules.dry_run and verdict.decision is not Decision.ACCEPT:
-        return replace(verdict, decision=Decision.ACCEPT, would_be=verdict.decision, override="local_policy")
+        return replace(
+            verdict,
+            decision=Decision.ACCEPT,
+            would_be=verdict.decision,
+            override="local_policy",
+            override_comment="dry run",
+        )
     return verdict
 
 
@@ -115,8 +136,15 @@ def _decide(facts: MessageFacts, knowledge: Knowledge, rules: Rules) -> Verdict:
         reason = f"trusted forwarder {knowledge.trusted_forwarder}"
         if strictest is None or strictest.rule == "pass":
             return strictest or Verdict(Decision.ACCEPT, "forwarder", reason)
-        override = "trusted_forwarder" if strictest.policy is not Policy.NONE else ""
-        return replace(strictest, decision=Decision.ACCEPT, rule="forwarder", reason=reason, override=override)
+        override, comment = ("trusted_forwarder", reason) if strictest.policy is not Policy.NONE else ("", "")
+        return replace(
+            strictest,
+            decision=Decision.ACCEPT,
+            rule="forwarder",
+            reason=reason,
+            override=override,
+            override_comment=comment,
+        )
     found = []
     if len(author.domains) > rules.max_author_domains:
         reason = f"it names {len(author.domains)} domains, at most {rules.max_author_domains} are taken"
@@ -148,15 +176,29 @@ def _decide_domain(fact: DmarcFact, knowledge: Knowledge, rules: Rules) -> Verdi
     if fact.policy is Policy.NONE:
         # RFC 9989 §5.4: p=none must not change handling
         return Verdict(Decision.ACCEPT, "policy-none", fact.reason, domain)
-    wanted = Decision(rules.on_reject if fact.policy is Policy.REJECT else rules.on_quarantine)
-    asked = Decision.REJECT if fact.policy is Policy.REJECT else Decision.QUARANTINE
+    if sealed := knowledge.sealed.get(domain):
+        # RFC 8617 §7.2.1: "As a matter of local policy", which is the list of trusted sealers
+        return _departed(
+            Verdict(Decision.ACCEPT, "arc", sealed.reason, domain, fact.policy), "local_policy", sealed.comment
+        )
+    reject = fact.policy is Policy.REJECT
+    wanted = Decision(rules.on_reject if reject else rules.on_quarantine)
     on_list = Decision(rules.on_mailing_list)
     if knowledge.mailing_list and _STRICTNESS[on_list] < _STRICTNESS[wanted]:
         # RFC 9989 §7.4: with evidence of indirect mail p=reject alone must not reject
-        return Verdict(on_list, "mailing-list", knowledge.mailing_list, domain, fact.policy, "mailing_list")
+        verdict = Verdict(on_list, "mailing-list", knowledge.mailing_list, domain, fact.policy)
+        return _departed(verdict, "mailing_list", knowledge.mailing_list)
     if knowledge.unknown and wanted is not Decision.ACCEPT:
         reason = f"{fact.reason}; {knowledge.unknown}"
         deferred = rules.on_temperror == "tempfail" and knowledge.deferred_for < rules.max_deferral
         decision = Decision.TEMPFAIL if deferred else Decision.QUARANTINE
-        return Verdict(decision, "unknown", reason, domain, fact.policy, "" if decision is asked else "local_policy")
-    return Verdict(wanted, "policy", fact.reason, domain, fact.policy, "" if wanted is asked else "local_policy")
+        verdict = Verdict(decision, "unknown", reason, domain, fact.policy)
+        return _departed(verdict, "local_policy", knowledge.unknown)
+    verdict = Verdict(wanted, "policy", fact.reason, domain, fact.policy)
+    return _departed(verdict, "local_policy", f"{'on_reject' if reject else 'on_quarantine'} = {wanted}")
+
+
+def _departed(verdict: Verdict, override: str, comment: str) -> Verdict:
+    """`verdict` with the reason for not doing what the domain asks for, if it is not that."""
+    asked = Decision.REJECT if verdict.policy is Policy.REJECT else Decision.QUARANTINE
+    return verdict if verdict.decision is asked else replace(verdict, override=override, override_comment=comment)

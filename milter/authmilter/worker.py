@@ -15,6 +15,8 @@ from authmilter import session
 from authmilter.session import one_line
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
+from authmilter.sign.keyring import Keyring, read_keys
+from mailcommon.log import safe_value
 
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
 _PAUSE = 0.2  # seconds between two looks whether they are over
@@ -28,12 +30,21 @@ class Current:
     def __init__(self) -> None:
         self._setup: Setup | None = None
         self._settings: Settings | None = None
+        self._keys: Keyring | None = None
 
-    def take(self, settings: Settings) -> None:
-        """From now on messages are handled with these settings; what DNS has answered is kept if it may be."""
+    def take(self, settings: Settings, keys: Keyring | None = None) -> None:
+        """From now on messages are handled with these settings; what DNS has answered is kept if it may be.
+
+        `keys`: the private keys, which are read from their files if None; one that cannot be read stays as it was.
+        """
         old, before = self._setup, self._settings
         keep = old.resolver if old and before and before.dns == settings.dns else None
-        new = make_setup(settings, keep)
+        self._keys = keys or read_keys(settings.signing(), former=self._keys)
+        for fault in self._keys.faults.values():
+            log.warning("[sign] %s", safe_value(fault))
+        new = make_setup(settings, keep, self._keys)
+        for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
+            log.warning("[dkim] %s", safe_value(fault))
         self._setup = replace(new, deferrals=old.deferrals) if old else new
         self._settings = settings
         if old and old.bimi:
@@ -44,10 +55,10 @@ class Current:
         return self._setup
 
 
-def run(current: Current, settings: Settings, control: int) -> None:
+def run(current: Current, settings: Settings, keys: Keyring, control: int) -> None:
     """Serve until SIGTERM, or until the parent is gone. `control` is the reading end of the parent's pipe."""
     sys.excepthook = _log_unreadable
-    current.take(settings)
+    current.take(settings, keys)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
     session.serve_connections()
 

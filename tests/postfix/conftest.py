@@ -6,14 +6,15 @@ A server starts in less than a tenth of a second, so a test that needs another c
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.support import outbound as outbound_world
-from tests.support import postfix, signed_zone, unbound
-from tests.support.gate import Gate
+from tests.support import postfix, senders, signed_zone, unbound
+from tests.support.gate import Gate, Gates
 from tests.support.loopback import Network
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.outbound import Outbound
@@ -57,6 +58,21 @@ def gate_factory() -> Iterator[Callable[..., Gate]]:
 
     with contextlib.ExitStack() as stack:
         yield start
+
+
+@pytest.fixture(scope="module")
+def gates(gate_factory: Callable[..., Gate], unbound_factory: Callable[..., PrivateUnbound]) -> Gates:
+    """Call it with settings: a gate for each set of them, all with one resolver that knows the domains of `senders`."""
+    dns = unbound_factory(senders.ZONE, options=senders.OPTIONS)
+    known: dict[str, Gate] = {}
+
+    def gate(**settings: Any) -> Gate:
+        key = json.dumps(settings)
+        if key not in known:
+            known[key] = gate_factory(settings={"workers": 1, **settings}, dns=dns)
+        return known[key]
+
+    return gate
 
 
 @pytest.fixture(scope="session")

@@ -359,7 +359,7 @@ def test_nothing_is_smuggled_into_the_results(gate: Inbound, name: str) -> None:
     assert passage.fate == "delivered"
     assert "dry run, would be reject: policy" in passage.top
     methods = [method for method, _, _ in passage.entries]
-    assert methods == ["iprev", *["spf"] * (2 if trick.mail_from else 1), "dkim", "dmarc"]
+    assert methods == ["iprev", *["spf"] * (2 if trick.mail_from else 1), "dkim", "arc", "dmarc"]
     assert passage.judged_as == [("fail", "bank.example")]
     for method, result, properties in passage.entries:
         named = [value for name, value in properties.items() if name != "header.from"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.support.gate import Gate
+from tests.support.gate import Gate, Gates
 from tests.support.passage import Passage, pass_through
 from tests.support.senders import (
     ALUMNI,
@@ -19,34 +17,14 @@ from tests.support.senders import (
     MALLORY,
     NAMELESS,
     NEWS,
-    OPTIONS,
     PLAIN,
     SHOP,
     WRONG,
-    ZONE,
     Sender,
     mail,
 )
-from tests.support.unbound import PrivateUnbound
 
 pytestmark = [pytest.mark.postfix, pytest.mark.unbound]
-
-Gates = Callable[..., Gate]
-
-
-@pytest.fixture(scope="module")
-def gates(gate_factory: Callable[..., Gate], unbound_factory: Callable[..., PrivateUnbound]) -> Gates:
-    """Call it with settings: one gate for each set of them, all with one resolver."""
-    dns = unbound_factory(ZONE, options=OPTIONS)
-    known: dict[str, Gate] = {}
-
-    def gate(**settings: Any) -> Gate:
-        key = json.dumps(settings)
-        if key not in known:
-            known[key] = gate_factory(settings={"workers": 1, **settings}, dns=dns)
-        return known[key]
-
-    return gate
 
 
 def spoof(gate: Gate, victim: Sender, author: str = "", **options: Any) -> Passage:
@@ -64,6 +42,7 @@ def test_genuine_mail_is_delivered_with_results_on_top(gates: Gates) -> None:
         ("spf", "pass", {"smtp.helo": "mail.bank.example"}),
         ("spf", "pass", {"smtp.mailfrom": "someone@bank.example"}),
         ("dkim", "pass", passage.properties("dkim")),
+        ("arc", "none", {"smtp.remote-ip": "192.0.2.10"}),
         ("dmarc", "pass", {"header.from": "bank.example", "policy.dmarc": "reject"}),
     ]
     assert passage.properties("dkim").items() >= {"header.d": "bank.example", "header.s": "s1"}.items()
@@ -71,7 +50,7 @@ def test_genuine_mail_is_delivered_with_results_on_top(gates: Gates) -> None:
     for word in (
         f"{passage.exchange.queue_id}:",
         "decision=accept rule=pass client=192.0.2.10",
-        "dkim=bank.example:pass dmarc=bank.example:pass",
+        "dkim=bank.example:pass arc=none dmarc=bank.example:pass",
         " ms=",
     ):
         assert word in passage.line

@@ -8,6 +8,7 @@ Diagnostics: `StartFailed` with what the daemon wrote, if it ends or does not an
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import tempfile
@@ -19,6 +20,8 @@ from typing import Any, Self
 from tests.support.processes import ServerProcess, StartFailed
 from tests.support.waiting import LogFile, TimedOut, wait_until
 
+_BARE = re.compile(r"[A-Za-z0-9_-]+").fullmatch  # TOML: what a key is without quotes
+
 
 def toml(settings: Mapping[str, Any]) -> str:
     """Write nested dictionaries as TOML; values are strings, numbers, truth values and lists of them."""
@@ -28,7 +31,11 @@ def toml(settings: Mapping[str, Any]) -> str:
         if name:
             lines.append(f"[{name}]")
         # JSON's strings, numbers, truth values and lists read the same in TOML.
-        lines.extend(f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, Mapping))
+        lines.extend(
+            f"{key if _BARE(key) else json.dumps(key)} = {json.dumps(value)}"
+            for key, value in values.items()
+            if not isinstance(value, Mapping)
+        )
         for key, value in values.items():
             if isinstance(value, Mapping):
                 table(value, f"{name}.{json.dumps(key)}" if name else key)

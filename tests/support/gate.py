@@ -10,7 +10,7 @@ Diagnostics: `Unavailable` if the machine lacks Postfix, root or unbound; `Start
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -26,6 +26,9 @@ def gate_settings(resolver: str, settings: Mapping[str, Any] | None = None) -> d
     for key, value in (settings or {}).items():
         result[key] = {**result.get(key, {}), **value} if isinstance(value, Mapping) else value
     return result
+
+
+Gates = Callable[..., "Gate"]  # settings -> a gate with them
 
 
 class Gate:

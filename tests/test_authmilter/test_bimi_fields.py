@@ -14,8 +14,8 @@ from authmilter.bimi import names, uri
 from authmilter.facts import Authority, BimiFact, BimiResult, Client, MessageFacts
 from authmilter.headers.bimi_fields import bimi_fields, indicator, location
 from authmilter.headers.results_field import render_results
+from authmilter.headers.results_reader import parse_results
 from tests.support.marks import LOGO
-from tests.support.results_reader import parse_results
 
 L = "https://a.example/logo.svg"
 A = "https://a.example/mark.pem"

@@ -84,7 +84,8 @@ def test_json_for_a_message_that_passes(config: Path, message: Path) -> None:
     assert value.startswith("mx.home.example;\n\tiprev=pass ")
     results = found["results"]
     assert set(results) >= {"spf", "dkim", "dmarc", "arc", "iprev", "bimi"}
-    assert results["arc"] is results["bimi"] is None
+    assert results["bimi"] is None
+    assert results["arc"] == {"result": "none", "sets": [], "oldest_pass": 0, "reason": ""}
     assert (results["spf"]["result"], results["spf"]["domain"]) == ("pass", "a.example")
     assert results["spf"]["identity"] == "bounce@a.example"
     assert results["spf"]["mechanism"] == "include:b.example"
@@ -119,6 +120,20 @@ def test_decisions(
     found = as_json(run)
     assert (found["decision"], found["rule"]) == (decision, rule)
     assert found["reply"].startswith(reply) if reply else found["reply"] is None
+
+
+def test_a_policy_that_is_not_applied_is_marked(dns: FakeDns, tmp_path: Path) -> None:
+    path = settings(tmp_path, dns.address, trust={"forwarders": ["a.example"]})
+    text = b"From: u@sub.q.example\n\nx\n"
+    found = as_json(authmilter("check", "--config", path, *WHO, "--json", "-", stdin=text))
+    assert found["override"] == {"type": "trusted_forwarder", "comment": "trusted forwarder mx.a.example"}
+    assert found["results"]["dmarc"]["policy"] == "reject"
+    assert "accept by forwarder) " in found["headers_add"][0][1].replace("\n\t", " ")
+    assert "policy.dmarc=reject" in found["headers_add"][0][1]
+    shown = authmilter("check", "--config", path, *WHO, "-", stdin=text).out
+    assert "\npolicy reject not applied: trusted_forwarder (trusted forwarder mx.a.example)\n" in shown
+    applied = as_json(authmilter("check", "--config", settings(tmp_path, dns.address), *WHO, "--json", "-", stdin=text))
+    assert applied["override"] is None
 
 
 def test_dry_run_says_what_would_have_been(dns: FakeDns, tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authmilter.facts import (
+    ArcFact,
+    ArcResult,
+    ArcSet,
     Author,
     Client,
     DkimFact,
@@ -33,7 +36,7 @@ from authmilter.facts import (
 from authmilter.headers import escape
 from authmilter.headers.claims import claims
 from authmilter.headers.results_field import render_results
-from tests.support.results_reader import parse_results
+from authmilter.headers.results_reader import parse_results
 
 FEATURES = authres.all_features()
 
@@ -139,6 +142,13 @@ _DMARC = st.builds(
     st.booleans(),
     _HOSTILE,
 )
+_ARC = st.builds(
+    ArcFact,
+    st.sampled_from(ArcResult),
+    st.lists(st.builds(ArcSet, st.integers(1, 50), _NAMES, _NAMES, _HOSTILE), max_size=3).map(tuple),
+    st.integers(0, 50),
+    _HOSTILE,
+)
 _TWO_COMMENTS = re.compile(r"\)\s+\(")  # see WRONG
 FACTS = st.builds(
     MessageFacts,
@@ -150,6 +160,7 @@ FACTS = st.builds(
     st.lists(_SPF, max_size=2).map(tuple),
     st.lists(_DKIM, max_size=4).map(tuple),
     st.lists(_DMARC, max_size=2).map(tuple),
+    st.none() | _ARC,
     st.booleans(),
     notes=st.lists(_HOSTILE, max_size=2).map(tuple),
 )
@@ -165,6 +176,7 @@ def _expected(facts: MessageFacts) -> list[tuple[str, str]]:
     if facts.judged:
         found += [("spf", fact.result.value) for fact in facts.spf]
         found += [("dkim", fact.result.value) for fact in facts.dkim]
+        found += [("arc", fact.result.value) for fact in (facts.arc,) if fact]
         found += [("dmarc", fact.result.value) for fact in facts.dmarc]
         if facts.author.problem and not facts.dmarc:
             found.append(("dmarc", "permerror"))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.results_reader import MethodResult, Property, Results, parse_results
+from authmilter.headers.results_reader import MethodResult, Property, Results, parse_results
 
 
 def _read(value: str) -> Results:

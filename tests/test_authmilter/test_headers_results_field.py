@@ -22,7 +22,7 @@ from authmilter.facts import (
     SpfResult,
 )
 from authmilter.headers.results_field import render_results, unique_prefixes
-from tests.support.results_reader import parse_results
+from authmilter.headers.results_reader import parse_results
 
 PUBLISHED = PublishedPolicy(Policy.REJECT, None, None, "r", "r", "0", "u", False)
 SIGNATURE = DkimFact(

@@ -375,6 +375,7 @@ def test_three_hundred_records_of_each_kind(gate: Strangers, milter: MilterClien
         "helo": "none",
         "spf": "permerror",
         "dkim": "permerror",
+        "arc": "none",
         "dmarc": "none",
     }
 
@@ -394,6 +395,7 @@ def test_a_dns_server_that_never_answers(gate: Strangers) -> None:
                 "helo": "temperror",
                 "spf": "temperror",
                 "dkim": "temperror,temperror,temperror",
+                "arc": "none",
                 "dmarc": "temperror",
             }
             assert outcome.reply.kind == "continue"

@@ -210,6 +210,39 @@ COVERED: dict[str, tuple[str, ...]] = {
         "test_transaction.py::test_what_passes_for_ours_goes",
         "tests/postfix/test_inbound_forged.py::test_others_stay",
     ),
+    # RFC 8617
+    "ARC-1": (
+        "no fields are none, more than 50 sets fail",
+        "test_arc_check.py::test_no_chain",
+        "test_arc_check.py::test_fifty_sets_and_no_more",
+    ),
+    "ARC-2": (
+        "the newest seal says cv=fail: fail, and it is not continued",
+        "test_arc_check.py::test_a_chain_that_says_that_it_was_broken",
+        "test_arc_suite.py::test_validation",
+    ),
+    "ARC-9": (
+        "a seal signs sets 1 to its own in order",
+        "test_arc_check.py::test_every_seal_must_verify",
+        "test_arc_check.py::test_order_in_the_header_does_not_matter",
+        "test_arc_peer.py::test_chains_of_both_sealers_pass_in_both",
+        "test_arc_sealer.py::test_the_suite",
+    ),
+    "ARC-10": (
+        "AMS: DKIM's rules without v=, and i= is the instance",
+        "test_arc_check.py::test_tags_of_message_signatures",
+        "test_arc_check.py::test_instances",
+    ),
+    "ARC-21": (
+        "a broken chain is sealed with cv=fail over the new set alone",
+        "test_arc_sealer.py::test_a_broken_chain_is_sealed_as_broken",
+        "test_arc_sealer.py::test_malformed_chains_get_the_next_number",
+        "tests/postfix/test_arc_sealing.py::test_a_broken_chain_is_marked_once",
+    ),
+    "ARC-22": (
+        "the claims are our results, escaped as there",
+        "test_arc_sealer.py::test_the_claims_are_our_results",
+    ),
     # BIMI, which is drafts
     "BIMI-10": (
         "records are tag lists that begin with v=BIMI1, and nothing is repaired",
@@ -248,12 +281,13 @@ COVERED: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# the rules that others are known to have broken, of the parts on SPF, DKIM, DMARC, Authentication-Results and Postfix
+# the rules that others are known to have broken, of the parts on SPF, DKIM, DMARC, Authentication-Results, ARC, Postfix
 KNOWN_TROUBLE = {
     "SPF": (7, 9, 10, 13, 19, 21, 22, 41, 42, 44, 55),
     "DKIM": (8, 9, 12, 13, 27, 36, 41, 43, 46),
     "DMARC": (2, 4, 6, 10, 12, 15, 22, 24, 25, 32, 35, 39, 45, 46, 54),
     "AR": (2, 3, 7, 11, 12, 14, 16),
+    "ARC": (1, 2, 9, 10, 21, 22),
     "BIMI": (10, 18, 21, 26, 29, 35),
     "PFX": (14, 30),
 }

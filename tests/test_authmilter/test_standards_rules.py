@@ -94,4 +94,4 @@ def test_the_field_is_well_formed(header: str, zone: str) -> None:
     assert value.isascii()
     # without comments and quoted strings every entry is a method and its result
     plain = re.sub(r'"(?:[^"\\]|\\.)*"|\([^()]*\)', "", value)
-    assert all(re.match(r" *(?:iprev|spf|dkim|dmarc)=[a-z]+ *", entry) for entry in plain.split(";")[1:]), plain
+    assert all(re.match(r" *(?:iprev|spf|dkim|arc|dmarc)=[a-z]+ *", entry) for entry in plain.split(";")[1:]), plain

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import pytest
 
 from authmilter.facts import Author, Client, DmarcFact, DmarcResult, MessageFacts, Policy
-from authmilter.verdict import Decision, Knowledge, Rules, decide
+from authmilter.verdict import Decision, Knowledge, Rules, SealedPass, decide
 
 STRANGER = Client("192.0.2.1")
 NOTHING = Knowledge()
 FORWARDER = Knowledge(trusted_forwarder="198.51.100.1")
+SEALED = Knowledge(sealed={"bank.example": SealedPass("seen by lists.example", "arc=pass as[1].d=lists.example")})
+UNKNOWN = Knowledge(unknown="a look-up failed")
+EVERYTHING = dataclasses.replace(SEALED, mailing_list="a list", unknown="a look-up failed")
 LIST = Knowledge(mailing_list="mailing list dev.lists.example, signed by lists.example")
 
 
@@ -27,6 +31,7 @@ def message(*facts: DmarcFact, problem: str = "", judged: bool = True) -> Messag
 FAIL_REJECT = dmarc(DmarcResult.FAIL, Policy.REJECT)
 FAIL_QUARANTINE = dmarc(DmarcResult.FAIL, Policy.QUARANTINE)
 FAIL_NONE = dmarc(DmarcResult.FAIL, Policy.NONE)
+SHOP_REJECT = dmarc(DmarcResult.FAIL, Policy.REJECT, "shop.example")
 PASS = dmarc(DmarcResult.PASS, Policy.REJECT)
 TEMPERROR = dmarc(DmarcResult.TEMPERROR)
 TEMPFAIL = Rules(on_temperror="tempfail")
@@ -44,6 +49,18 @@ TEMPFAIL = Rules(on_temperror="tempfail")
         (message(problem="no From"), NOTHING, Rules(on_bad_from="quarantine"), "quarantine", "bad-from", ""),
         (message(PASS, problem="two From fields"), NOTHING, Rules(), "reject", "bad-from", ""),
         (message(FAIL_REJECT, problem="x"), NOTHING, Rules(on_bad_from="accept"), "reject", "policy", ""),
+        (message(FAIL_REJECT), SEALED, Rules(), "accept", "arc", "local_policy"),
+        (message(FAIL_QUARANTINE), SEALED, Rules(on_quarantine="reject"), "accept", "arc", "local_policy"),
+        (message(FAIL_REJECT, problem="two From fields"), SEALED, Rules(), "reject", "bad-from", ""),
+        (message(FAIL_NONE), SEALED, Rules(), "accept", "policy-none", ""),
+        (message(TEMPERROR), SEALED, TEMPFAIL, "tempfail", "temperror", ""),
+        (message(PASS), SEALED, Rules(), "accept", "pass", ""),
+        (message(SHOP_REJECT), SEALED, Rules(), "reject", "policy", ""),  # sealed for another domain
+        (message(FAIL_REJECT, SHOP_REJECT), SEALED, Rules(), "reject", "policy", ""),
+        (message(FAIL_REJECT), EVERYTHING, Rules(), "accept", "arc", "local_policy"),
+        (message(FAIL_REJECT), UNKNOWN, Rules(), "quarantine", "unknown", "local_policy"),
+        (message(FAIL_QUARANTINE), UNKNOWN, Rules(), "quarantine", "unknown", ""),
+        (message(FAIL_REJECT), UNKNOWN, TEMPFAIL, "tempfail", "unknown", "local_policy"),
         (message(FAIL_REJECT), LIST, Rules(), "quarantine", "mailing-list", "mailing_list"),
         (message(FAIL_REJECT), LIST, Rules(on_mailing_list="accept"), "accept", "mailing-list", "mailing_list"),
         (message(FAIL_REJECT), LIST, Rules(on_mailing_list="reject"), "reject", "policy", ""),
@@ -72,6 +89,28 @@ def test_each_row(
 ) -> None:
     verdict = decide(facts, knowledge, rules)
     assert (verdict.decision, verdict.rule, verdict.override) == (decision, rule, override)
+
+
+@pytest.mark.parametrize(
+    ("policy", "knowledge", "rules", "comment"),
+    [
+        (Policy.REJECT, FORWARDER, Rules(), "trusted forwarder 198.51.100.1"),
+        (Policy.REJECT, SEALED, Rules(), "arc=pass as[1].d=lists.example"),
+        (Policy.REJECT, LIST, Rules(), "mailing list dev.lists.example, signed by lists.example"),
+        (Policy.REJECT, UNKNOWN, Rules(), "a look-up failed"),
+        (Policy.REJECT, NOTHING, Rules(on_reject="accept"), "on_reject = accept"),
+        (Policy.QUARANTINE, NOTHING, Rules(on_quarantine="reject"), "on_quarantine = reject"),
+        (Policy.REJECT, NOTHING, Rules(dry_run=True), "dry run"),
+        # what the domain asks for is no override
+        (Policy.REJECT, NOTHING, Rules(), ""),
+        (Policy.QUARANTINE, LIST, Rules(on_quarantine="reject"), ""),
+        (Policy.NONE, FORWARDER, Rules(), ""),
+    ],
+)
+def test_an_override_says_why(policy: Policy, knowledge: Knowledge, rules: Rules, comment: str) -> None:
+    verdict = decide(message(dmarc(DmarcResult.FAIL, policy)), knowledge, rules)
+    assert (verdict.policy, verdict.override_comment) == (policy, comment)
+    assert bool(verdict.override) is bool(comment)
 
 
 def test_the_strictest_of_several_author_domains_counts() -> None:
@@ -109,5 +148,5 @@ def test_a_dns_failure_never_rejects() -> None:
         words, words, words, ("accept", "tempfail")
     ):
         rules = Rules(on_reject, on_quarantine, on_temperror, on_mailing_list=on_list)
-        for knowledge in (NOTHING, LIST, FORWARDER):
+        for knowledge in (NOTHING, LIST, FORWARDER, SEALED, UNKNOWN):
             assert decide(message(TEMPERROR), knowledge, rules).decision in (Decision.ACCEPT, Decision.TEMPFAIL)

@@ -11,14 +11,15 @@ quoted, and as display name an unquoted address of the same domain as the real o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from authmilter.author.tokens import Token
 from mailcommon.names import to_alabel
 
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _SHOWN = 60  # characters of outside text in a problem
-_MAX_LOCAL = 320  # characters of a local part that are kept
 
 
 @dataclass(slots=True)
@@ -26,9 +27,8 @@ class Found:
     """What was read: domains in order of appearance (A-labels), and what ended the reading."""
 
     domains: dict[str, None] = field(default_factory=dict)
+    addresses: dict[str, None] = field(default_factory=dict)  # local-part without quotes, "@", domain
     problem: str = ""
-    addresses: int = 0
-    local_part: str = ""  # of the first address
 
 
 def read_addresses(tokens: Sequence[Token], max_domains: int) -> Found:
@@ -135,9 +135,7 @@ class _Reader:
             self.group = True
         if domain:
             self.found.domains[domain] = None
-            if not self.found.addresses:
-                self.found.local_part = _local_part(tokens)
-            self.found.addresses += 1
+            self.found.addresses[f"{_local_part(tokens)}@{domain}"] = None
         return domain
 
     def _end_element(self) -> None:
@@ -181,9 +179,13 @@ def addr_spec(tokens: Sequence[Token]) -> tuple[str, str]:
 
 
 def _local_part(tokens: Sequence[Token]) -> str:
-    """What stands before the "@" of an address."""
-    at = next(place for place, (kind, _) in enumerate(tokens) if kind == "@")
-    return "".join(text for _, text in tokens[:at])[:_MAX_LOCAL]
+    """What stands before the "@", quotes and quoted pairs undone."""
+    parts = []
+    for kind, text in tokens:
+        if kind == "@":
+            break
+        parts.append(_QUOTED_PAIR.sub(r"\1", text) if kind == "q" else text)
+    return "".join(parts)
 
 
 def _is_sequence(words: Sequence[Token], kinds: str) -> bool:

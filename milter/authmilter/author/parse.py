@@ -15,7 +15,7 @@ import functools
 import re
 from collections.abc import Sequence
 
-from authmilter.author.addresses import Found, read_addresses
+from authmilter.author.addresses import read_addresses
 from authmilter.author.salvage import scan_domains
 from authmilter.author.tokens import tokenize
 from authmilter.facts import Author
@@ -37,55 +37,53 @@ def parse_author(from_values: Sequence[bytes], max_domains: int = MAX_DOMAINS) -
         return _parse_short(from_values[0], max_domains)
     if not from_values:
         return Author((), "there is no From header field")
-    whole = Found()
+    domains: dict[str, None] = {}
+    addresses: dict[str, None] = {}
+    problem = ""
     left = _MAX_BYTES
     for value in from_values:
         left -= len(value)
-        found = _read(value, max_domains) if left >= 0 else _scan_only(value, max_domains)
-        whole.domains |= found.domains
-        whole.problem = whole.problem or found.problem
-        whole.addresses += found.addresses
-        whole.local_part = whole.local_part or found.local_part
-        if len(whole.domains) > max_domains:
+        found, wrong, written = _read(value, max_domains) if left >= 0 else _scan_only(value, max_domains)
+        domains |= found
+        addresses |= written
+        problem = problem or wrong
+        if len(domains) > max_domains:
             break
     if len(from_values) > 1:
         # RFC 5322 §3.6 allows one; also equal ones, as nobody knows which one is shown
-        whole.problem = f"there are {len(from_values)} From header fields"
-    return _author(whole, max_domains)
+        problem = f"there are {len(from_values)} From header fields"
+    return _author(domains, problem, max_domains, addresses)
 
 
 @functools.lru_cache(maxsize=2048)
 def _parse_short(value: bytes, max_domains: int) -> Author:
-    return _author(_read(value, max_domains), max_domains)
+    domains, problem, addresses = _read(value, max_domains)
+    return _author(domains, problem, max_domains, addresses)
 
 
-def _author(found: Found, max_domains: int) -> Author:
-    domains, problem = tuple(found.domains), found.problem
+def _author(domains: dict[str, None], problem: str, max_domains: int, addresses: dict[str, None]) -> Author:
     if len(domains) > max_domains:
-        domains, problem = domains[:max_domains], f"the From field names more than {max_domains} domains"
-    elif not domains and not problem:
+        return Author(tuple(domains)[:max_domains], f"the From field names more than {max_domains} domains")
+    if not domains and not problem:
         problem = "the From field has no address"
-    return Author(domains, _as_text(problem), found.addresses, _as_text(found.local_part))
+    # bytes that are not UTF-8 are surrogates until here
+    problem = problem.encode("utf-8", "replace").decode("utf-8")
+    return Author(tuple(domains), problem, () if problem else tuple(addresses))
 
 
-def _as_text(text: str) -> str:
-    """Bytes that are not UTF-8 are surrogates until here."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _read(value: bytes, max_domains: int) -> Found:
-    """The domains of one field and what is wrong with it."""
+def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
+    """The domains of one field, what is wrong with it, and the addresses."""
     text = value.decode("utf-8", "surrogateescape")
     if "\n" in text:
         text = _FOLD.sub("", text)  # RFC 5322 §2.2.3: unfolding removes the line ends and nothing else
     tokens, problem = ([], "the From field has a control character") if _CONTROL.search(text) else tokenize(text)
     found = read_addresses(tokens, max_domains)
-    found.problem = problem or found.problem
-    if found.problem:
-        found.domains |= scan_domains(text, max_domains)
-    return found
+    problem = problem or found.problem
+    if problem:
+        return found.domains | scan_domains(text, max_domains), problem, {}
+    return found.domains, "", found.addresses
 
 
-def _scan_only(value: bytes, max_domains: int) -> Found:
+def _scan_only(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
     text = value[:_MAX_BYTES].decode("utf-8", "surrogateescape")
-    return Found(scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes")
+    return scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes", {}

@@ -9,7 +9,7 @@ from authmilter.facts import Author, DmarcFact, DmarcResult, DomainTree, Policy
 
 def unauthenticated(author: Author, dmarc: Sequence[DmarcFact]) -> str:
     """Why the message does not qualify, "" if it does as far as DMARC's result tells."""
-    if author.problem or author.addresses != 1 or len(dmarc) != 1:
+    if author.problem or len(author.addresses) != 1 or len(dmarc) != 1:
         return "From does not hold exactly one address"  # BIMI core §7.1 step 1
     fact = dmarc[0]
     if fact.result is not DmarcResult.PASS:

@@ -6,7 +6,7 @@
     facts = check.finish(resolver)
 
 Limits: `max_signatures` are verified; where there are more, the d= of the first 100 are read to choose among them, and
-the rest is only counted. The body is hashed at most twice, once per canonicalization, and never kept.
+the rest is only counted. The body is hashed as `Bodies` says.
 Security: header and body are hostile. Nothing raises; a bad signature does not touch the others (RFC 6376 §6.1).
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Collection, Sequence
 
 from authmilter.dkim import signature as signatures
 from authmilter.dkim import taglist, values, verify
-from authmilter.dkim.body_hash import BodyHash
+from authmilter.dkim.bodies import Bodies
 from authmilter.dkim.header_hash import Header
 from authmilter.dkim.settings import DkimSettings
 from authmilter.dkim.signature import Signature
@@ -54,32 +54,37 @@ class DkimCheck:
     """The DKIM signatures of one message; one use, one thread at a time."""
 
     def __init__(
-        self, fields: Sequence[HeaderField], settings: DkimSettings, now: float, prefer: Collection[str] = ()
+        self,
+        fields: Sequence[HeaderField],
+        settings: DkimSettings,
+        now: float,
+        prefer: Collection[str] = (),
+        *,
+        header: Header | None = None,
+        bodies: Bodies | None = None,
     ) -> None:
         """Read the signatures.
 
         `fields`: the whole header from the top, as received. `now`: time of receipt in unix seconds.
         `prefer`: Author Domains, for the choice among too many signatures.
+        `header`, `bodies`: of the same message, if others work on them too; who made `bodies` may feed it.
         """
         self._settings = settings
-        self._header = Header(fields)
+        self._header = header or Header(fields)
+        self._bodies = bodies or Bodies()
         places = choose(self._header, fields, max(settings.max_signatures, 1), prefer)
         self.skipped = len(self._header.places(FIELD)) - len(places)
         """How many signatures were not looked at."""
         self._signatures: list[tuple[int, Signature]] = []
         self._facts: dict[int, DkimFact] = {}
-        self._bodies: dict[bool, BodyHash] = {}
-        limits: dict[bool, set[int | None]] = {}
         for place in places:
             read = signatures.parse(fields[place].value)
             defect = read.defect or signatures.not_accepted(read, settings, now)
             if defect is None:
-                limits.setdefault(read.relaxed_body, set()).add(read.length)
+                self._bodies.want(read.relaxed_body, read.length)
             else:
                 self._facts[place] = verify.fact(read, defect.result, defect.reason)
             self._signatures.append((place, read))
-        self._bodies = {relaxed: BodyHash(relaxed, wanted) for relaxed, wanted in limits.items()}
-        self._open = list(self._bodies.values())
         self._result: tuple[DkimFact, ...] | None = None
         live = [read for place, read in self._signatures if place not in self._facts]
         self.key_names = tuple(dict.fromkeys(read.key_name for read in live))
@@ -90,26 +95,20 @@ class DkimCheck:
     @property
     def wants_body(self) -> bool:
         """False as soon as no further octet of the body matters."""
-        return bool(self._open)
+        return self._bodies.wants_body
 
     def body(self, chunk: bytes) -> None:
         """Take the next octets of the body, lines ended by CRLF, cut anywhere."""
-        for hashed in self._open:
-            hashed.update(chunk)
-        if self._open and any(hashed.sated for hashed in self._open):
-            self._open = [hashed for hashed in self._open if not hashed.sated]
+        self._bodies.update(chunk)
 
     def finish(self, resolver: Resolver) -> tuple[DkimFact, ...]:
         """End the body and judge: one fact per signature from the top, or one with `none`. May be called again."""
         if self._result is None:
-            self._open = []
             facts = [self._facts.get(place) or self._verify(place, read, resolver) for place, read in self._signatures]
             # RFC 8601 §2.7.1: none
             self._result = tuple(facts) or (DkimFact(DkimResult.NONE, reason="the message is not signed"),)
         return self._result
 
     def _verify(self, place: int, read: Signature, resolver: Resolver) -> DkimFact:
-        body = self._bodies[read.relaxed_body]
-        length = body.close()
-        message = verify.Message(self._header, place, body.digest(read.length), length)
+        message = verify.Message(self._header, place, *self._bodies.digest(read.relaxed_body, read.length))
         return verify.verify(read, resolver.txt(read.key_name), message, self._settings)

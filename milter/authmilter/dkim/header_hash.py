@@ -48,6 +48,10 @@ class Header:
         """Give the indices of the fields of this name (lower case), from the top. Not to be changed."""
         return self._places.get(name, [])
 
+    def field(self, place: int) -> HeaderField:
+        """Give one field as received."""
+        return self._fields[place]
+
     def canonical(self, place: int, relaxed: bool) -> bytes:
         """Give one field in the form that is hashed, without the CRLF that ends it."""
         field = self._fields[place]
@@ -75,9 +79,15 @@ class Header:
 
     def digest(self, names: Sequence[bytes], relaxed: bool, signature_place: int) -> bytes:
         """Give the SHA-256 of the data hash of RFC 6376 §3.7 for the signature in the field `signature_place`."""
-        parts = [self.canonical(place, relaxed) for place in self.select(names, signature_place)]
-        field = self._fields[signature_place]
-        value = taglist.without_value(field.value, b"b")
+        return self._digest(names, relaxed, signature_place, self._fields[signature_place])
+
+    def digest_of(self, names: Sequence[bytes], relaxed: bool, signature: HeaderField) -> bytes:
+        """Give the same for a signature that is being made: `signature`, b= empty, is not in the header yet."""
+        return self._digest(names, relaxed, -1, signature)
+
+    def _digest(self, names: Sequence[bytes], relaxed: bool, place: int, signature: HeaderField) -> bytes:
+        parts = [self.canonical(each, relaxed) for each in self.select(names, place)]
+        value = taglist.without_value(signature.value, b"b")
         # RFC 6376 §3.7: the signature's own field is last, without b= and without a trailing CRLF
-        parts.append(relaxed_field(field.name, value) if relaxed else field.name + b":" + value)
+        parts.append(relaxed_field(signature.name, value) if relaxed else signature.name + b":" + value)
         return hashlib.sha256(b"\r\n".join(parts)).digest()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from authmilter.dkim.compromised import CompromisedKeys
+
 
 @dataclass(frozen=True, slots=True)
 class DkimSettings:
@@ -26,6 +28,9 @@ class DkimSettings:
 
     accept_added_fields: bool = False
     """Whether a second Subject, From, ... that the signature does not cover may stand beside it (RFC 6376 §8.15)."""
+
+    compromised: CompromisedKeys | None = None
+    """What is known of keys that others have too; they give `policy`."""
 
     refused_domains: frozenset[str] = frozenset()
     """`d=` values (A-labels, lower case) that sign for nobody, such as public suffixes (RFC 6376 §6.1.1)."""

@@ -17,6 +17,7 @@ Limits: 64 KB per field. Time is linear in the length of the field.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from authmilter.dkim import taglist, values
@@ -73,18 +74,20 @@ def _permerror(reason: str) -> Defect:
     return Defect(DkimResult.PERMERROR, reason)
 
 
-def _first_defect(tags: dict[bytes, bytes], broken: list[str], read: Signature) -> Defect | None:
+def _first_defect(
+    tags: dict[bytes, bytes], required: Collection[bytes], broken: list[str], read: Signature
+) -> Defect | None:
     """Judge what was read, in the order of RFC 6376 §6.1.1. `broken`: the tags whose value breaks its grammar."""
-    missing = [tag.decode() for tag in _REQUIRED if tag not in tags]
+    missing = [tag.decode() for tag in required if tag not in tags]
     if missing:  # RFC 6376 §6.1.1: signature missing required tag
         return _permerror(f"{missing[0]}= is missing")
-    if tags[b"v"] != b"1":  # RFC 6376 §6.1.1: incompatible version
+    if b"v" in required and tags[b"v"] != b"1":  # RFC 6376 §6.1.1: incompatible version
         return _permerror("v= is not 1")
     if broken:
         return _neutral(f"{broken[0]}= cannot be read")
     if not is_subdomain(read.identity_domain, read.domain):  # RFC 6376 §6.1.1: domain mismatch
         return _permerror("i= is not below d=")
-    if b"from" not in read.signed:  # RFC 6376 §6.1.1: From field not signed
+    if b"h" in required and b"from" not in read.signed:  # RFC 6376 §6.1.1: From field not signed
         return _permerror("From is not signed")
     if read.expires is not None and read.timestamp is not None and read.expires <= read.timestamp:
         return _permerror("x= is not after t=")  # RFC 6376 §3.5: x= MUST be greater
@@ -104,6 +107,14 @@ def parse(value: bytes) -> Signature:
     tags = taglist.parse(value)
     if tags is None:
         return Signature(_neutral("the field is not a tag list"))
+    return interpret(tags, _REQUIRED)
+
+
+def interpret(tags: dict[bytes, bytes], required: Collection[bytes]) -> Signature:
+    """Read the tags of a signature; `required` are those that it must have.
+
+    What RFC 6376 asks of v= and of From in h= is asked where v= and h= are required.
+    """
     algorithm = values.algorithm(tags.get(b"a", b""))
     domain = values.domain(tags.get(b"d", b""))
     selector = values.selector(tags.get(b"s", b""))
@@ -116,9 +127,9 @@ def parse(value: bytes) -> Signature:
     length = values.number(tags[b"l"]) if b"l" in tags else None
     timestamp = values.time(tags[b"t"]) if b"t" in tags else None
     expires = values.time(tags[b"x"]) if b"x" in tags else None
-    required = {"a": algorithm, "d": domain, "s": selector, "h": names, "b": signature, "bh": body_hash}
+    always = {"a": algorithm, "d": domain, "s": selector, "h": names, "b": signature, "bh": body_hash}
     optional = {"i": identity, "c": canonicalization, "l": length, "t": timestamp, "x": expires}
-    broken = [tag for tag, got in required.items() if got is None]
+    broken = [tag for tag, got in always.items() if got is None and tag.encode() in required]
     broken += [tag for tag, got in optional.items() if got is None and tag.encode() in tags]
     read = Signature(
         defect=None,
@@ -137,7 +148,7 @@ def parse(value: bytes) -> Signature:
         timestamp=timestamp,
         expires=expires,
     )
-    defect = _first_defect(tags, broken, read)
+    defect = _first_defect(tags, required, broken, read)
     return read if defect is None else replace(read, defect=defect)
 
 

@@ -8,7 +8,7 @@ Diagnostics (RFC 8601 §2.7.1), the first that holds:
     temperror  DNS did not answer (RFC 6376 §6.1.2: TEMPFAIL)
     permerror  no key record, or it is malformed, revoked, not for mail, not for this hash or algorithm; t=s and i= is
                below d=; l= is larger than the body
-    policy     an RSA key that is shorter or longer than allowed
+    policy     an RSA key that is shorter or longer than allowed; a key whose private half others have (by setting)
     fail       the body hash differs; the signature does not fit the header
     policy     verified, but octets beyond l= or a second Subject, ... are not signed
     pass       verified
@@ -83,7 +83,7 @@ def added_field(signature: Signature, header: Header) -> str:
     return ""
 
 
-def _unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> Defect | None:
+def unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> Defect | None:
     """Say why this key cannot serve this signature (RFC 6376 §6.1.2)."""
     if key.defect is not None:
         return key.defect
@@ -95,13 +95,15 @@ def _unsuitable(signature: Signature, key: keys.Key, settings: DkimSettings) -> 
         return Defect(DkimResult.POLICY, f"the key has only {key.bits} bits")
     if key.kind == "rsa" and key.bits > settings.max_rsa_bits:
         return Defect(DkimResult.POLICY, f"the key has {key.bits} bits")
+    if settings.compromised and key.public and (known := settings.compromised.reason(key.public)):
+        return Defect(DkimResult.POLICY, known)
     return None
 
 
 def _try_key(signature: Signature, key: keys.Key, message: Message, settings: DkimSettings) -> DkimFact:
-    unsuitable = _unsuitable(signature, key, settings)
-    if unsuitable is not None:
-        return fact(signature, unsuitable.result, unsuitable.reason, key)
+    problem = unsuitable(signature, key, settings)
+    if problem is not None:
+        return fact(signature, problem.result, problem.reason, key)
     if signature.length is not None and signature.length > message.body_length:  # RFC 6376 §3.5: l=
         return fact(signature, DkimResult.PERMERROR, "l= is larger than the body", key)
     if signature.body_hash != message.body_hash:

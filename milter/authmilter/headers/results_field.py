@@ -1,12 +1,13 @@
 """The value of Authentication-Results (RFC 8601): facts in, text out. Pure.
 
-One method a line, in the order iprev, auth, spf, dkim, dmarc, bimi. Properties are those of the IANA registry "Email
-Authentication Property Types", those of bimi of its draft; what else people want to know stands in comments and
+One method a line, in the order iprev, auth, spf, dkim, arc, dmarc, bimi. Properties are those of the IANA registry
+"Email Authentication Property Types", those of bimi of its draft; what else people want to know stands in comments and
 reason=.
 
 Limits: 16 KB; results above that are left out and a comment says how many.
 Security: every piece of text goes through `headers.escape`.
-Standards: RFC 8601 §2.2, §2.7; RFC 6008 §3 (header.b); RFC 7208 §9.2; RFC 9989 §9.1; RFC 5322 §2.1.1 (lines).
+Standards: RFC 8601 §2.2, §2.7; RFC 6008 §3 (header.b); RFC 7208 §9.2; RFC 8617 §6; RFC 9989 §9.1; RFC 5322
+§2.1.1 (lines).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from itertools import pairwise
 
 from authmilter.bimi import names as bimi_names
 from authmilter.facts import (
+    ArcFact,
+    ArcResult,
     BimiFact,
     BimiResult,
     DkimFact,
@@ -82,6 +85,8 @@ def _entries(facts: MessageFacts, note: str) -> list[Entry]:
     entries += [_spf(fact, utf8) for fact in facts.spf]
     shown = unique_prefixes([fact.b for fact in facts.dkim])
     entries += [_dkim(fact, b, utf8) for fact, b in zip(facts.dkim, shown, strict=True)]
+    if facts.arc:
+        entries.append(_arc(facts.arc, facts.client.ip, utf8))
     entries += [_dmarc(fact, note, utf8) for fact in facts.dmarc]
     if facts.author.problem and not facts.dmarc:
         # RFC 9989 §11.5: a From that cannot be evaluated must not look like mail without a policy
@@ -139,6 +144,25 @@ def _dkim(fact: DkimFact, b: str, utf8: bool) -> Entry:
     if _BASE64(b):
         words.append(f"header.b={escape.value(b)}")
     return words
+
+
+def _arc(fact: ArcFact, ip: str, utf8: bool) -> Entry:
+    passed = fact.sets if fact.result is ArcResult.PASS else ()
+    chain = ", ".join(f"i={one.instance} {one.domain}" for one in reversed(passed))
+    return _arc_words(fact.result, chain, fact.reason, ip, fact.oldest_pass, utf8)
+
+
+@_remember  # of the texts: the sets can be large
+def _arc_words(result: ArcResult, chain: str, reason: str, ip: str, oldest_pass: int, utf8: bool) -> Entry:
+    # RFC 8617 §5.2 wants every result written, "none" too: whoever seals the message takes smtp.remote-ip from here
+    words = _entry("arc", result, chain, reason, utf8)
+    if result is ArcResult.PASS:
+        words.append(f"header.oldest-pass={oldest_pass}")
+    if ip:
+        # RFC 8617 §6; last: an IPv6 address is quoted, and there are readers that lose a property which stands so
+        # before another one
+        words.append(f"smtp.remote-ip={escape.value(ip)}")
+    return tuple(words)
 
 
 @_remember

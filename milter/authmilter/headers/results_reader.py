@@ -4,7 +4,7 @@ Tolerant where fields of others are careless and nothing can be misread: a `;` a
 `action=none` among the properties, properties of unknown types, values that should have been quoted. None means that
 the field cannot be read as a whole; part of a field is never returned.
 
-Limits: 128 KB, 200 results, 50 properties each; time is linear in the length; no recursion.
+Limits: 131,072 characters, 200 results, 50 properties each; time is linear in the length; no recursion.
 Security: what is read was written by somebody else. Only a field with an id that is known to be trusted means anything.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from authmilter.headers import lexer
 
-MAX_FIELD = 131_072  # octets; Postfix cuts fields at 102,400
+MAX_FIELD = 131_072  # characters; Postfix cuts fields at 102,400
 MAX_RESULTS = 200
 MAX_PROPERTIES = 50
 
@@ -68,10 +68,15 @@ class _Broken(Exception):
 
 def parse_results(value: bytes) -> Results | None:
     """The field with this value (all that follows the colon), or None if it cannot be read."""
-    if len(value) > MAX_FIELD:
+    return read_results(lexer.decode(value))
+
+
+def read_results(text: str) -> Results | None:
+    """The same for text: a value decoded by `lexer.decode`, or what stands behind "i=N;" in a field of ARC."""
+    if len(text) > MAX_FIELD:
         return None
     try:
-        return _Reader(lexer.decode(value)).field()
+        return _Reader(text).field()
     except _Broken:
         return None
 

@@ -1,0 +1,1 @@
+"""ARC validation (RFC 8617). `check.ArcCheck` is the way in."""
