@@ -89,7 +89,7 @@ def _examine(document: Document, settings: MarkSettings, now: float) -> Examinat
     checks.append(_path_check(chain))
     if not isinstance(chain, str):
         fault = logs.refusal(leaf, chain[1], settings.logs, now)
-        checks.append(Check("transparency", fault, f"{len(logs.timestamps(leaf))} timestamps"))
+        checks.append(Check("transparency", fault, f"timestamps of logs: {len(logs.timestamps(leaf))}"))
     svg = _logotype(leaf)
     domains = _domains(leaf)
     checks.append(Check("names", "" if domains else "it names no domain", ", ".join(domains[:10])))
