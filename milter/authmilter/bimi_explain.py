@@ -18,8 +18,8 @@ from authmilter.bimi import enforcement, names, selector
 from authmilter.bimi.assets import Asset, Fault, Kind
 from authmilter.bimi.discover import Discovery, discover
 from authmilter.bimi.evaluate import judge
-from authmilter.bimi.evidence.mark import Check, Mark, covers, examine
-from authmilter.bimi.indicator import Indicator, read_indicator, unpack
+from authmilter.bimi.evidence.mark import Check, covers, examine
+from authmilter.bimi.indicator import read_indicator, unpack
 from authmilter.bimi.load import EVIDENCE, INDICATOR, Loader, as_fault
 from authmilter.bimi.record import NOTHING, parse
 from authmilter.bimi.settings import BimiSettings, MarkSettings
@@ -63,6 +63,7 @@ class _Found:
     asset: Asset | None
     steps: tuple[Step, ...] = ()
     svg: bytes = b""
+    domains: tuple[str, ...] = ()
 
     def and_then(self, step: Step) -> _Found:
         """The same with one more step."""
@@ -113,14 +114,12 @@ def explain(settings: Settings, request: Request, resolver: Resolver, now: Calla
     found, more = _record(domain, tree, request, resolver)
     wanted = BimiSettings(settings.bimi.evidence, settings.bimi.compare, settings.bimi.budget, marks)
     evidence, indicator = asyncio.run(_fetch(settings, request, found, marks, now))
-    mark = evidence.asset
-    if isinstance(mark, Mark):
-        elsewhere = covers(mark.domains, found.domain, found.selector)
+    if evidence.domains:
+        elsewhere = covers(evidence.domains, found.domain, found.selector)
         evidence = evidence.and_then(_step("evidence: domain", elsewhere, "it is for this record"))
-        if isinstance(indicator.asset, Indicator):
-            other = "" if indicator.asset.svg == mark.indicator.svg else "another one than in the certificate"
-            fault = f"{other}, which is what counts" if other else ""
-            indicator = indicator.and_then(_step("indicator: equal", fault, "the same as in the certificate"))
+    if evidence.svg and indicator.svg:
+        fault = "" if indicator.svg == evidence.svg else "another one than in the certificate, which is what counts"
+        indicator = indicator.and_then(_step("indicator: equal", fault, "the same as in the certificate"))
     outcome = _outcome(fact, tree, found, evidence, indicator, wanted, now())
     all_steps = (*steps, *more, *evidence.steps, *indicator.steps)
     return Explanation(domain, found.selector, all_steps, outcome, evidence.svg or indicator.svg)
@@ -223,7 +222,7 @@ async def _judge_evidence(
         checks += await loader.revocation(found.mark.chain)
     steps += tuple(_step(f"evidence: {check.name}", check.fault, check.detail) for check in checks)
     fault = next((check.fault for check in checks if check.fault), "")
-    return _Found(Fault(fault) if fault or found.mark is None else found.mark, steps, found.svg)
+    return _Found(Fault(fault) if fault or found.mark is None else found.mark, steps, found.svg, found.domains)
 
 
 def _judge_indicator(got: tuple[bytes | Fault | None, Step | None]) -> _Found:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from cryptography import x509
@@ -62,6 +62,7 @@ class Examination:
     mark: Mark | None = None
     leaf: x509.Certificate | None = None
     svg: bytes = b""  # of the logotype, whether it is allowed or not
+    domains: tuple[str, ...] = ()  # as in Mark, whatever else is wrong
 
     @property
     def fault(self) -> str:
@@ -94,17 +95,17 @@ def _examine(document: Document, settings: MarkSettings, now: float) -> Examinat
     domains = _domains(leaf)
     checks.append(Check("names", "" if domains else "it names no domain", ", ".join(domains[:10])))
     if isinstance(svg, str):
-        return Examination((*checks, Check("logotype", svg)), leaf=leaf)
+        return Examination((*checks, Check("logotype", svg)), leaf=leaf, domains=domains)
     checks.append(Check("logotype", "", f"an SVG of {len(svg)} octets, its hashes are right"))
     indicator = read_indicator(svg)
     checks.append(Check("indicator", f"its logo: {indicator}" if isinstance(indicator, str) else "", "SVG Tiny PS"))
-    found = Examination(tuple(checks), leaf=leaf, svg=svg)
+    found = Examination(tuple(checks), None, leaf, svg, domains)
     if found.fault or isinstance(indicator, str) or isinstance(chain, str):
         return found
     begins = max(each.not_valid_before_utc.timestamp() for each in chain)
     ends = min(each.not_valid_after_utc.timestamp() for each in chain)
     mark = Mark(indicator, domains, mark_type(leaf), begins, ends, chain)
-    return Examination(found.checks, mark, leaf, svg)
+    return replace(found, mark=mark)
 
 
 def _about(leaf: x509.Certificate, settings: MarkSettings, now: float) -> Iterator[Check]:
