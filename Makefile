@@ -1,15 +1,17 @@
 # make demo    real mail through a private Postfix, shown
 # make test    all tests, the real Postfix included
 # make check   what CI runs: lint, types, tests
+# make man     writes what the manual pages in docs/ have from --help and conf/, and docs/standards.md
 # make bench   figures against opendkim, opendmarc and rspamd
 
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
-TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql
+TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql \
+                    man-db mandoc groff-base
 
-.PHONY: test demo check lint types bench clean
+.PHONY: test demo check lint types man bench clean
 
 test: $(VENV)/.ready
 	$(BIN)/pytest
@@ -25,6 +27,10 @@ lint: $(VENV)/.ready
 
 types: $(VENV)/.ready
 	$(BIN)/mypy
+
+man: $(VENV)/.ready
+	@$(BIN)/python -m tools.manuals
+	@$(BIN)/python -m tools.standards
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench

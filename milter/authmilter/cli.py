@@ -87,12 +87,25 @@ def key() -> None:
 @config_option
 @click.argument("domain")
 @click.argument("selector")
-@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519", "both"]), default="rsa", show_default=True)
-@click.option("--bits", type=click.Choice(["2048", "3072", "4096"]), default="2048", show_default=True, help="For RSA.")
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice(["rsa", "ed25519", "both"]),
+    default="rsa",
+    show_default=True,
+    help="Algorithm of the key.",
+)
+@click.option(
+    "--bits",
+    type=click.Choice(["2048", "3072", "4096"]),
+    default="2048",
+    show_default=True,
+    help="Length of an RSA key.",
+)
 @click.option(
     "--dir",
     "folder",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False),
     default=Path("/etc/gatepost/keys"),
     show_default=True,
     help="Where the files DOMAIN.SELECTOR.pem are made.",
@@ -134,12 +147,18 @@ def check_keys(config: Path | None, domain: str, selector: str) -> None:
 
 @main.command()
 @config_option
-@click.option("--client-ip", required=True, help="Address of the SMTP client.")
-@click.option("--client-name", default="", help="The client's name as the MTA verified it.")
-@click.option("--helo", required=True, help="HELO or EHLO name.")
-@click.option("--mail-from", required=True, help="Envelope sender; <> or an empty text is the null sender.")
-@click.option("--auth-user", default="", help="Login name of an authenticated user: shows what would be signed.")
-@click.option("--rcpt-to", multiple=True, help="Envelope recipient; counts for [arc] seal_for alone.")
+@click.option("--client-ip", metavar="ADDRESS", required=True, help="Address of the SMTP client.")
+@click.option("--client-name", metavar="NAME", default="", help="The client's name as the MTA verified it.")
+@click.option("--helo", metavar="NAME", required=True, help="HELO or EHLO name.")
+@click.option(
+    "--mail-from", metavar="ADDRESS", required=True, help="Envelope sender; <> or an empty text is the null one."
+)
+@click.option(
+    "--auth-user", metavar="NAME", default="", help="Login name of an authenticated user: shows what is signed."
+)
+@click.option(
+    "--rcpt-to", metavar="ADDRESS", multiple=True, help="Envelope recipient; counts for [arc] seal_for alone."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--dns", type=click.Path(path_type=Path), help="Take every DNS answer from this recording; no network.")
 @click.option("--record-dns", type=click.Path(path_type=Path), help="Write every DNS answer used into this file.")
@@ -172,7 +191,7 @@ def check(
 
 @main.command()
 @config_option
-@click.option("--selector", default="", help="Selector of the record; without it the default one.")
+@click.option("--selector", metavar="NAME", default="", help="Selector of the record; without it the default one.")
 @click.option("--local-part", default="", help="Local part of the author's address, for records with lps=.")
 @click.option("--record", help="A record that is not published yet, in place of the one in the DNS.")
 @click.option("--svg", type=click.Path(path_type=Path), help="A logo that is not published yet.")

@@ -81,7 +81,7 @@ def report() -> None:
     "--directory",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=".",
-    help="Where --dry-run writes the files.",
+    help="Where --dry-run writes the files; without it where you are.",
 )
 def send(config: Path | None, dry_run: bool, directory: Path) -> None:
     """Make the reports about days (UTC) that are over, and hand over what is due. Run it every hour or more often."""
