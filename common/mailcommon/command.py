@@ -12,15 +12,18 @@ import click
 from mailcommon.settings import Section, SettingsError, from_data, load
 from mailcommon.settings_text import as_toml
 
-USAGE_ERROR = 2
+# Exit statuses of both commands; 0 is "done", whatever was found out about a message or a domain
+NOT_DONE = 1  # it could not be done, or something is not as it should be
+USAGE_ERROR = 2  # the command line or the settings are wrong, or a daemon cannot start
+TRY_AGAIN = 75  # sysexits.h EX_TEMPFAIL: local(8) keeps the message and tries again
 
 M = TypeVar("M", bound=Section)
 
 
-def fail(program: str, text: str) -> NoReturn:
-    """Say what is wrong and end with status 2."""
+def fail(program: str, text: str, status: int = USAGE_ERROR) -> NoReturn:
+    """Say what is wrong in one line, and end."""
     click.echo(f"{program}: {text}", err=True)
-    sys.exit(USAGE_ERROR)
+    sys.exit(status)
 
 
 def config_option(usual: Path) -> Callable[[Any], Any]:

@@ -142,7 +142,7 @@ def check_keys(config: Path | None, domain: str, selector: str) -> None:
         command.fail(PROGRAM, str(fault))
     else:
         click.echo("\n".join(f"{report.name}: {report.text}" for report in reports))
-        sys.exit(0 if all(report.good for report in reports) else 1)
+        sys.exit(0 if all(report.good for report in reports) else command.NOT_DONE)
 
 
 @main.command()

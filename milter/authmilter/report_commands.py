@@ -27,7 +27,6 @@ from mailcommon.outbox.bounces import MAX_BYTES
 from mailcommon.store import LeaseLost, Store, StoreFault, open_store
 
 PROGRAM = "authmilter"
-_FAILED = 1
 _SECONDS = 30.0  # of waiting for a lock that a worker holds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,8 +40,7 @@ def _settings(path: Path | None) -> Settings:
 
 
 def _fail(text: str) -> NoReturn:
-    click.echo(f"{PROGRAM}: {text}", err=True)
-    sys.exit(_FAILED)
+    command.fail(PROGRAM, text, command.NOT_DONE)
 
 
 def _store(settings: Settings) -> Store:
@@ -201,8 +199,7 @@ def bounce(config: Path | None) -> None:
     try:
         taken = take_bounce(sending.outbox_of(settings.reports, store), content, time.time())
     except StoreFault as fault:
-        click.echo(f"{PROGRAM}: {fault}", err=True)
-        sys.exit(75)  # sysexits.h EX_TEMPFAIL: local(8) keeps the message and tries again
+        command.fail(PROGRAM, str(fault), command.TRY_AGAIN)
     finally:
         store.close()
     if taken is Bounce.OTHER:

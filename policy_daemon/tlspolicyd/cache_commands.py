@@ -2,7 +2,7 @@
 
 The daemon sees within two seconds what is changed here. Each function returns the text to print.
 
-Diagnostics: `CacheError` with one line for a person: a store that cannot be used, a domain that is none.
+Diagnostics: `CacheError` with one line for a person: a domain that is none; `StoreUnusable` if it is the store.
 Security: text of policies and servers is made safe for the terminal.
 """
 
@@ -28,6 +28,10 @@ _BATCH = 500
 
 class CacheError(Exception):
     """What was asked for cannot be done; the text says why."""
+
+
+class StoreUnusable(CacheError):
+    """The store is named rightly, but cannot be read or written now."""
 
 
 async def list_policies(url: str, domain: str | None = None, *, as_json: bool = False) -> str:
@@ -68,7 +72,7 @@ async def refresh(
         policies = Policies(resolver, fetcher, store)
         await policies.keeper.load()
         if not policies.keeper.up:
-            raise CacheError(f"{store.name} cannot be read")
+            raise StoreUnusable(f"{store.name} cannot be read")
         names = [wanted] if wanted else sorted(policies.keeper.domains())
         gate = asyncio.Semaphore(_AT_ONCE)
 
@@ -88,7 +92,7 @@ async def refresh(
 
         results = await asyncio.gather(*map(one, names))
         if policies.keeper.unwritten and not await policies.keeper.sync():
-            raise CacheError(f"{store.name} cannot be written")
+            raise StoreUnusable(f"{store.name} cannot be written")
     well = all(result["fetched"] for result in results)
     if as_json:
         return json.dumps(results, indent=2), well
@@ -114,7 +118,7 @@ async def _store(url: str) -> AsyncIterator[Store]:
     try:
         yield store
     except StoreFault as fault:
-        raise CacheError(str(fault)) from fault
+        raise StoreUnusable(str(fault)) from fault
     finally:
         await store.close()
 

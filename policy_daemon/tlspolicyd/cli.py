@@ -16,7 +16,6 @@ from tlspolicyd import settings as settings_file
 from tlspolicyd.settings import Settings
 
 PROGRAM = "tlspolicyd"
-NOT_DONE = 1
 config_option = command.config_option(settings_file.DEFAULT_FILE)
 
 
@@ -112,7 +111,7 @@ def cache_refresh(config: Path | None, as_json: bool, every: bool, domain: str |
 
     _one_or_all(domain, every)
     if not _print_cache(query_command.refresh(_settings(config), domain, as_json=as_json)):
-        sys.exit(NOT_DONE)
+        sys.exit(command.NOT_DONE)
 
 
 def _one_or_all(domain: str | None, every: bool) -> None:
@@ -122,10 +121,12 @@ def _one_or_all(domain: str | None, every: bool) -> None:
 
 def _print_cache(work: Coroutine[Any, Any, str | tuple[str, bool]]) -> bool:
     """Run one of cache_commands and print what it returns; whether all went well."""
-    from tlspolicyd.cache_commands import CacheError
+    from tlspolicyd.cache_commands import CacheError, StoreUnusable
 
     try:
         result = asyncio.run(work)
+    except StoreUnusable as fault:
+        command.fail(PROGRAM, str(fault), command.NOT_DONE)
     except (CacheError, ValueError) as fault:
         command.fail(PROGRAM, str(fault))
     text, well = result if isinstance(result, tuple) else (result, True)
