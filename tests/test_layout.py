@@ -119,6 +119,7 @@ STAGES = {
         "explain",
         "answering",
         "server",
+        "tlsrpt",
         "service",
         "assembly",
     ],
