@@ -86,6 +86,8 @@ def test_tlsrpt_19_policy_strings(reports: Reports) -> None:
     }
     (tested,) = reports["testing-starttls-broken.example"]["policies"]
     assert "mode: testing" in tested["policy"]["policy-string"]
+    (invalid,) = reports["invalid.example"]["policies"]
+    assert invalid["policy"]["policy-string"] == ["version: STSv1", "mode: enforce", "max_age: 1000"]
     (tlsa,) = reports["dane-nomatch.example"]["policies"]
     assert tlsa["policy"]["policy-string"] == [f"3 0 1 {'AB' * 32}"]
     assert tlsa["policy"]["policy-domain"] == "mx.dane-nomatch.example"  # RFC 8460 §1.1: the TLSA base domain

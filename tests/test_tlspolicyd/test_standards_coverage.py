@@ -325,7 +325,11 @@ TLSRPT: dict[int, tuple[str, ...]] = {
         REPORTS + "test_tlsrpt_16_17_every_report_fits_the_schema",
     ),
     18: ("policy-domain without a policy", REPORTS + "test_tlsrpt_18_policy_domain_without_a_policy"),
-    19: ("policy strings, line by line and record by record", REPORTS + "test_tlsrpt_19_policy_strings"),
+    19: (
+        "policy strings, line by line and record by record, errors kept",
+        "test_tlsrpt_attribution.py::test_tlsrpt_19_an_invalid_policy_is_told_with_its_errors",
+        REPORTS + "test_tlsrpt_19_policy_strings",
+    ),
     20: (
         "totals",
         "test_tlsrpt_counts.py::test_tlsrpt_20_successes_and_failures",

@@ -33,6 +33,12 @@ def test_a_policy_that_could_not_be_had(failure: facts.Failure, result: str) -> 
     assert told.failures == (Failure(Result(result), reason="why?[31m"),)
 
 
+def test_tlsrpt_19_an_invalid_policy_is_told_with_its_errors() -> None:
+    lines = ("version: STSv1", "mode: enforced", "mx: mx.a.example")
+    sts = StsFact("a.example", signalled=True, failure=facts.Failure.INVALID, lines=lines)
+    assert attribute(GOOD, sts).policy == AppliedPolicy(PolicyType.STS, "a.example", lines)
+
+
 def test_two_failures_of_one_session() -> None:
     told = attribute(BROKEN, StsFact("a.example", signalled=True, failure=facts.Failure.FETCH))
     assert [failure.result for failure in told.failures] == [Result.STS_FETCH, Result.VALIDATION]

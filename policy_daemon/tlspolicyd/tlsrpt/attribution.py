@@ -40,7 +40,8 @@ def attribute(session: Session, sts: StsFact | None) -> Session:
         if sts.failure is None:
             return session
         missing = Failure(_RESULTS[sts.failure], reason=clean(sts.reason))
-        policy = AppliedPolicy(PolicyType.STS, session.domain)
+        # RFC 8460 §4.5: "the policy that is declared by the receiving site, including any errors"
+        policy = AppliedPolicy(PolicyType.STS, session.domain, tuple(map(clean, sts.lines)))
         return replace(session, policy=policy, failed=True, failures=(missing, *session.failures))
     if sts.policy.mode is Mode.TESTING and session.failed:
         return replace(session, policy=sts_policy(session.domain, sts))
