@@ -115,6 +115,12 @@ BY_LOG: dict[str, tuple[Told, ...]] = {
         f"testing-{defect}": bad("sts", "certificate-not-trusted")
         for defect in ("expired", "self-signed", "unknown-ca")
     },
+    # mail that was sent without a word about TLS
+    **{
+        f"{mode}-{defect}": bad("sts" if mode == "testing" else NONE, "starttls-not-supported")
+        for mode in MODES[1:]
+        for defect in ("no-starttls", "starttls-refused")
+    },
     "bogus-tlsa": bad("tlsa", "dnssec-invalid"),
     "one-bogus": (*bad("tlsa", "dnssec-invalid"), *good(NONE)),
 }

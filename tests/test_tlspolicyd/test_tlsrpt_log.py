@@ -144,15 +144,33 @@ def test_connection_errors_are_no_sessions() -> None:
     assert read(sent()) == []
 
 
+def test_mail_in_clear() -> None:
+    """Known once the log has shown a line about TLS; never where another process may speak TLS, or none is wanted."""
+    other = sent("u@b.example").replace("E2CBD20CF2F", "F2CBD20CF2F")
+    told = Failure(Result.NO_STARTTLS, mx=MX, ip="192.0.2.1")
+    clear = LogSession("b.example", MX, "192.0.2.1", "", told)
+    assert read(ESTABLISHED, sent(), other, other)[1:] == [clear]
+    assert read(sent(), other) == []
+    # another recipient of the same message, after one that cannot be read
+    assert read(ESTABLISHED, sent(), other.replace("u@b", '">"@b'), other)[1:] == []
+    assert read(ESTABLISHED, sent(), other.replace(":25,", ":10024,"))[1:] == []
+    assert read(ESTABLISHED, sent(), other.replace(", delay=", ", conn_use=2, delay="))[1:] == []
+    assert read(ESTABLISHED, sent(), other.replace("status=sent", "status=bounced"))[1:] == []
+    for reader in (LogReader(tls_wanted=False), LogReader()):
+        for line in (f"smtp[1]: {ESTABLISHED}", f"smtp[1]: {sent()}", f"tlsproxy[2]: {ESTABLISHED}"):
+            reader.feed(f"postfix/{line}")
+        assert reader.feed(f"postfix/smtp[1]: {other}") == []
+
+
 def test_processes_are_apart() -> None:
-    reader = LogReader()
+    reader = LogReader(tls_wanted=False)
     assert reader.feed(f"postfix/smtp[1]: {ESTABLISHED}") == []
     assert reader.feed(f"postfix/smtp[2]: {sent()}") == []
     assert len(reader.feed(f"postfix/smtp[1]: {sent()}")) == 1
 
 
 def test_processes_and_hosts_are_bounded() -> None:
-    reader = LogReader()
+    reader = LogReader(tls_wanted=False)
     for number in range(5000):
         reader.feed(f"postfix/smtp[{number}]: {ESTABLISHED}")
     assert reader.feed(f"postfix/smtp[0]: {sent()}") == []
@@ -193,7 +211,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("line", HOSTILE, ids=range(len(HOSTILE)))
 def test_text_of_strangers_is_no_line_of_ours(line: str) -> None:
-    for session in read(ESTABLISHED, line, sent("u@b.example")):
+    for session in read(ESTABLISHED, line, ESTABLISHED, sent("u@b.example")):
         assert (session.domain, session.mx, session.failure) in [("a.example", MX, None), ("b.example", MX, None)]
 
 

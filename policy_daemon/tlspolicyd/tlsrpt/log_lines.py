@@ -4,9 +4,12 @@ smtp(8) with `smtp_tls_loglevel = 1` writes what it came to with each host, and 
 lines of one process belong together, since it delivers one message at a time. `LogReader.feed` takes one line and
 gives the sessions that it settles: those since the last recipient's line, whose address names the domain.
 
-What the log does not say: our address, the EHLO reply, whether a host without STARTTLS took mail in clear where
-nothing demanded TLS, and the next hop where it is not the recipient's domain (relayhost, transport_maps). Sessions of
-tlsproxy(8) (`smtp_tls_connection_reuse`) are not seen.
+A host that took mail in clear because nothing demanded TLS leaves no line about TLS. It counts as one without STARTTLS
+once the log has shown that smtp(8) writes of TLS: for mail that was sent to port 25 over a connection of its own, and
+never where tlsproxy(8) speaks TLS in the place of smtp(8) (`smtp_tls_connection_reuse`), whose sessions are not seen.
+
+What the log does not say: our address, the EHLO reply, and the next hop where it is not the recipient's domain
+(relayhost, transport_maps).
 
 Limits: 1,000 processes, 50 hosts for one message; lines of 4,000 characters.
 Security: addresses and replies in a line are a stranger's, and Postfix escapes control characters only. Each pattern is
@@ -45,9 +48,10 @@ _MX_MISMATCH = re.compile(
 )
 _QUEUE_ID = r"(?P<id>[0-9A-Za-z]{6,20}): "
 _RECIPIENT = re.compile(
-    rf"{_QUEUE_ID}to=<(?P<to>[^>]*)>, (?:orig_to=<[^>]*>, )?relay=(?P<relay>\S+), (?:conn_use=\d+, )?"
+    rf"{_QUEUE_ID}to=<(?P<to>[^>]*)>, (?:orig_to=<[^>]*>, )?relay=(?P<relay>\S+), (?P<used>conn_use=\d+, )?"
     r"delay=\S+ delays=\S+ dsn=\S+ status=(?P<status>\w+) \((?P<why>.*)\)\Z"
 )
+_RELAY = re.compile(rf"{_HOST}:25\Z")
 _ANY_RECIPIENT = re.compile(rf"{_QUEUE_ID}to=<")
 _NEXT_HOST = re.compile(rf"{_QUEUE_ID}(?P<why>(?:TLS is required|Server certificate not|Cannot start TLS).*)\Z")
 _NOT_OFFERED = re.compile(rf"TLS is required, but (?:was not offered by host |host ){_HOST}(?P<rest>.*)\Z")
@@ -89,21 +93,31 @@ class _Process:
 
 
 class LogReader:
-    """Holds what each smtp(8) process has said since its last recipient."""
+    """Holds what each smtp(8) process has said since its last recipient.
 
-    def __init__(self) -> None:
+    `tls_wanted`: Postfix tries TLS everywhere (its level is not "none"), so that mail in clear tells of the host.
+    """
+
+    def __init__(self, *, tls_wanted: bool = True) -> None:
         self._processes: OrderedDict[str, _Process] = OrderedDict()
+        self._tls_wanted = tls_wanted
+        self._writes_of_tls = False
 
     def feed(self, line: str) -> list[LogSession]:
         """The sessions that `line` settles; `line` begins with the name of the program: "postfix/smtp[123]: ..."."""
         match = _PROCESS.match(line[:MAX_LINE])
-        if match is None or not is_sender(match["name"]):
+        if match is None:
+            return []
+        if match["name"].endswith("/tlsproxy") and _ESTABLISHED.match(match["text"]):
+            self._tls_wanted = False  # whether TLS was spoken is not in the lines of smtp(8)
+        if not is_sender(match["name"]):
             return []
         process = self._processes.setdefault(match["pid"], _Process())
         self._processes.move_to_end(match["pid"])
         if len(self._processes) > _MOST_PROCESSES:
             self._processes.popitem(last=False)
-        return _take(process, match["text"])
+        self._writes_of_tls = self._writes_of_tls or _ESTABLISHED.match(match["text"]) is not None
+        return _take(process, match["text"], clear=self._tls_wanted and self._writes_of_tls)
 
 
 def is_sender(program: str) -> bool:
@@ -111,10 +125,12 @@ def is_sender(program: str) -> bool:
     return program.endswith("/smtp") and "tlsrpt" not in program
 
 
-def _take(process: _Process, text: str) -> list[LogSession]:
+def _take(process: _Process, text: str, *, clear: bool) -> list[LogSession]:
+    """`clear`: mail that was sent without a word about TLS went in clear."""
     if match := _RECIPIENT.match(text):
-        return _settle(process, match)
-    if _ANY_RECIPIENT.match(text):
+        return _settle(process, match, clear=clear)
+    if match := _ANY_RECIPIENT.match(text):
+        process.settled = (match["id"], "")
         process.hosts = []  # an address that is not written plainly: whose sessions these were is not known
     elif match := _NEXT_HOST.match(text):
         _complain(process, match["why"])
@@ -186,8 +202,12 @@ def _reason(why: str) -> str:
     return clean(re.sub(r"^untrusted issuer .*", "untrusted issuer", why, flags=re.DOTALL)).strip().replace(" ", "_")
 
 
-def _settle(process: _Process, match: re.Match[str]) -> list[LogSession]:
+def _settle(process: _Process, match: re.Match[str], *, clear: bool) -> list[LogSession]:
     """The sessions of a message, at its first recipient."""
+    relay = _RELAY.match(match["relay"])
+    in_clear = clear and relay and match["status"] == "sent" and not match["used"] and not process.hosts
+    if relay and in_clear and match["id"] != process.settled[0]:
+        _host(process, relay).failure = _failure(Result.NO_STARTTLS, relay)
     if match["status"] != "sent" and (match["id"], match["why"]) != process.settled:
         _complain(process, match["why"])
     process.settled = (match["id"], match["why"])

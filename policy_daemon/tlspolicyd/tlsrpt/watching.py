@@ -63,6 +63,7 @@ class Watching:
         self.sessions: Counter[str] = Counter()  # by "success" and "failure"
         self._collector: Collector | None = None
         self._source = settings.tlsrpt.log
+        self._tls_wanted = settings.site_level != "none"
         self._host = socket.gethostname()
         self._positions: tuple[tuple[str, str, str], ...] = ()
         self._store = open_store(settings.tlsrpt.store, [tables.SCHEMA])
@@ -138,7 +139,7 @@ class Watching:
                 await asyncio.sleep(_LOOK)
 
     async def _read_file(self, position: str, knowledge: Callable[[], Knowledge]) -> None:
-        file, reader, said = LogFile(Path(self._source), position), LogReader(), ""
+        file, reader, said = LogFile(Path(self._source), position), LogReader(tls_wanted=self._tls_wanted), ""
         while True:
             lines = await asyncio.to_thread(file.read)
             if file.fault != said:
@@ -156,7 +157,7 @@ class Watching:
                 await asyncio.sleep(_LOOK)  # the log keeps what we do not read
 
     async def _read_journal(self, position: str, knowledge: Callable[[], Knowledge]) -> None:
-        reader = LogReader()
+        reader = LogReader(tls_wanted=self._tls_wanted)
         async for entry in log_journal.follow(self._source.removeprefix(JOURNAL), position):
             self._count_all(await _sessions(reader, entry.at, entry.text, knowledge()), entry.cursor)
 
