@@ -13,7 +13,6 @@ import dkim
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from authmilter import settings as authmilter_settings
 from mailcommon.store import open_store
 from tests.support.dkim_signer import dns_record, make_key
 from tests.support.gate import Gate
@@ -26,11 +25,7 @@ from tlspolicyd.tlsrpt.counts import Count, Row
 from tlspolicyd.tlsrpt.sessions import AppliedPolicy, PolicyType
 from tlspolicyd.tlsrpt.tables import Batch
 
-pytestmark = [
-    pytest.mark.postfix,
-    pytest.mark.unbound,
-    pytest.mark.skipif("sign" not in authmilter_settings.Settings.model_fields, reason="authmilter does not sign yet"),
-]
+pytestmark = [pytest.mark.postfix, pytest.mark.unbound]
 
 BOX = "tls@home.example"
 DOMAIN = "reported.example"
