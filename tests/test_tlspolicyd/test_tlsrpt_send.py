@@ -411,7 +411,7 @@ def test_two_hosts_with_one_store_send_one_report(world: World, postgres: Privat
     assert policy["summary"] == {"total-successful-session-count": 2, "total-failure-session-count": 2}
 
 
-STEPS = ["choose", "make_report", "add", "forget", "begin", "hand_over", "finish", "prune"]
+STEPS = ["choose", "make_report", "add", "forget", "begin_all", "hand_over", "finish", "prune"]
 
 
 def die_at(settings: dict[str, Any], step: str, after: bool) -> None:
@@ -423,7 +423,7 @@ def die_at(settings: dict[str, Any], step: str, after: bool) -> None:
         "make_report": due,
         "add": Outbox,
         "forget": tables,
-        "begin": Outbox,
+        "begin_all": Outbox,
         "hand_over": carriers.HttpsCarrier,
         "finish": Outbox,
         "prune": Outbox,
