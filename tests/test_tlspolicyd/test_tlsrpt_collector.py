@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import grp
 import http.client
 import json
 import os
+import pwd
 import socket
 import stat
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -303,22 +306,32 @@ def test_daemon_does_not_start_without_a_place_for_the_socket(dns: FakeDns, tmp_
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
-def test_daemon_makes_the_socket_anew_as_another_user(dns: FakeDns, tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    folder = Path(f"/tmp/gatepost-tlsrpt-{os.getpid()}")
-    folder.mkdir()
-    os.chown(folder, 65534, 65534)
-    try:
-        given = daemon_settings(dns, folder, user="nobody", socket_group="nogroup")
-        given["cache"] = {"store": "memory:"}
-        with PolicyDaemon(given) as daemon:
-            path = folder / "tlsrpt.sock"
-            send(path, event())
-            wait_until(lambda: (folder / "reports.db").exists(), "the store", context=daemon.log.text)
+def test_the_socket_is_made_anew_by_the_user_that_the_daemon_has_become() -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory(prefix="gatepost-tlsrpt-", dir="/tmp") as folder:
+        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        Path(folder).chmod(0o2750)  # as the README has it: new files get the group of the folder
+        path = Path(folder) / "tlsrpt.sock"
+
+        async def work() -> None:
+            collector.start(lambda _: None)
             path.unlink()
-            wait_until(path.exists, "a new socket", context=daemon.log.text)
-            assert path.stat().st_uid == 65534
-    finally:
-        for each in folder.iterdir():
-            each.unlink()
-        folder.rmdir()
+            collector.check()
+
+        collector = Collector(path, 0o660, grp.getgrgid(nobody.pw_gid).gr_name)
+        collector.open()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.setgroups([])
+                os.setgid(nobody.pw_gid)
+                os.setuid(nobody.pw_uid)
+                asyncio.run(work())
+                found = path.stat()
+                right = (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+                status = int(right != (nobody.pw_uid, nobody.pw_gid, 0o660))
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        collector.close()
