@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from mailcommon.outbox.headers import clean
+from mailcommon.outbox.resting import judge, resting
 from mailcommon.outbox.values import Delivery, Limits, Outcome, Report, Result, State
 from mailcommon.store import Lease, Row, Store, Transaction
 
 _REPORT = "id, kind, domain, begins, ends, filename, payload, part, made_at, count"
 _DELIVERY = "id, report, place, destination, state, attempts, next_at, until, done_at, note"
 _DELIVERY_COLUMNS = ", ".join(f"d.{name}" for name in _DELIVERY.split(", "))
-_FORGIVEN = 5 * 86_400.0  # seconds after which a failure is no longer in a row with the next one
 _DONE = {
     Result.SENT: State.SENT,
     Result.DELIVERED: State.DELIVERED,
@@ -82,16 +82,7 @@ class Outbox:
 
     def resting(self, tx: Transaction, destinations: Iterable[str], now: float) -> set[str]:
         """Which of the destinations get nothing for the moment."""
-        return {
-            destination
-            for destination in destinations
-            if tx.one(
-                "SELECT 1 FROM outbox_destinations WHERE destination = ? AND rest_until BETWEEN ? AND ?",
-                destination,
-                now,
-                now + self.limits.rest,  # later is of a clock that was wrong
-            )
-        }
+        return resting(tx, destinations, now, self.limits)
 
     def due(self, now: float, limit: int = 100, after: int = 0) -> list[Delivery]:
         """What is to be tried now, in the order in which it was made; what a dead sender left behind is among it.
@@ -173,7 +164,7 @@ class Outbox:
                     token,
                 )
                 if changed:
-                    self._judge(tx, delivery.destination, state, note, now)
+                    judge(tx, delivery.destination, state, note, now, self.limits)
                 return state
             # UNKNOWN stays in `handing`: the milter may yet see it, or have seen it
             state = State.HANDING if outcome.result is Result.UNKNOWN else State.WAITING
@@ -208,32 +199,8 @@ class Outbox:
             if row is None:
                 return False
             tx.run("UPDATE outbox_deliveries SET state = 'bounced', note = ? WHERE id = ?", note, row[0])
-            self._judge(tx, str(row[1]), State.BOUNCED, note, now)
+            judge(tx, str(row[1]), State.BOUNCED, note, now, self.limits)
         return True
-
-    def _judge(self, tx: Transaction, destination: str, state: State, note: str, now: float) -> None:
-        if state is State.DELIVERED:
-            tx.run("DELETE FROM outbox_destinations WHERE destination = ?", destination)
-        elif state is State.SENT:
-            # it may bounce yet: a failure counts as one in a row until none has come for some days
-            tx.run(
-                "DELETE FROM outbox_destinations WHERE destination = ? AND failed_at < ?", destination, now - _FORGIVEN
-            )
-        else:
-            tx.run(
-                "INSERT INTO outbox_destinations (destination, failures, failed_at, rest_until, note)"
-                " VALUES (?, 1, ?, 0, ?) ON CONFLICT (destination) DO UPDATE SET"
-                " failures = outbox_destinations.failures + 1, failed_at = excluded.failed_at, note = excluded.note",
-                destination,
-                now,
-                note,
-            )
-            tx.run(
-                "UPDATE outbox_destinations SET rest_until = ? WHERE destination = ? AND failures >= ?",
-                now + self.limits.rest,
-                destination,
-                self.limits.failures,
-            )
 
     def report(self, report_id: str) -> Report | None:
         """One report with its payload (empty if that was let go), None if there is none of that id."""
