@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from authmilter.facts import ArcFact
+from authmilter.facts import ArcFact, BimiFact, BimiResult
 from authmilter.transaction import Outcome
 from mailcommon.log import pairs
 
@@ -31,6 +31,7 @@ def log_line(outcome: Outcome, queue_id: str) -> str:
         unsigned=outcome.made.unsigned,
         sealed=f"{outcome.sealed.instance}:{outcome.sealed.status}" if outcome.sealed.status else "",
         unsealed=outcome.sealed.unsealed,
+        **_bimi(facts.bimi),
         removed=len(outcome.actions.headers_remove) or "",
         reason=verdict.reason,
         ms=f"{outcome.ms:.1f}",
@@ -43,3 +44,15 @@ def _arc(fact: ArcFact | None) -> str:
         return ""
     sealers = ",".join(one.domain for one in fact.sets)
     return ":".join(filter(None, (fact.result, fact.reason or sealers)))
+
+
+def _bimi(fact: BimiFact | None) -> dict[str, str]:
+    """Where and why, unless there was nothing to look at."""
+    if fact is None or fact.result in (BimiResult.NONE, BimiResult.SKIPPED):
+        return {"bimi": fact.result} if fact else {}
+    return {
+        "bimi": fact.result,
+        "bimi_domain": fact.domain,
+        "bimi_ms": f"{fact.ms:.1f}" if fact.ms else "",
+        "bimi_reason": fact.reason,
+    }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from authmilter import session, worker
 from authmilter.settings import Settings
-from authmilter.setup import read_files
+from authmilter.setup import preload, read_files
 from authmilter.sign.keyring import Keyring
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become, group_id, require_free, require_user
@@ -65,6 +65,7 @@ class Server:
 
     def run(self) -> None:
         """Serve until told to stop; raises StartError before anything runs."""
+        preload(self._settings)
         self._listen()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         for _ in range(workers_for(self._settings)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from authmilter.actions import Names
 from authmilter.arc.sealer import Sealer
@@ -23,6 +24,9 @@ from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
 from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.settings import SettingsError
+
+if TYPE_CHECKING:
+    from authmilter.bimi_check import BimiCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +50,23 @@ class Setup:
     accept_on_fault: bool = False
     collector: Collector | None = None  # None: nothing is counted for reports
     door: Door | None = None  # for reports that are sent through here
+    bimi: BimiCheck | None = None  # None: not looked at
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
+
+
+def preload(settings: Settings) -> None:
+    """Import what only some settings need: done before the fork, the workers share it."""
+    if settings.bimi.enabled:
+        import authmilter.bimi_assembly  # noqa: F401
+
+
+def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
+    if not settings.bimi.enabled:
+        return None
+    from authmilter.bimi_assembly import make_bimi_check
+
+    return make_bimi_check(settings, fetch=fetch)
 
 
 def compromised_keys(settings: Settings) -> CompromisedKeys | None:
@@ -67,11 +86,23 @@ def read_files(settings: Settings, user: str = "") -> Keyring:
     keys = read_keys(settings.signing(), user)
     for fault in keys.faults.values():
         raise SettingsError(f"[sign] {fault}")
+    if settings.bimi.enabled:
+        from authmilter.bimi_assembly import mark_settings
+
+        try:
+            mark_settings(settings.bimi)
+        except ValueError as problem:
+            raise SettingsError(f"[bimi] {problem}") from problem
     return keys
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files."""
+def make_setup(
+    settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None, *, fetch: bool = True
+) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files.
+
+    Without `fetch` nothing is fetched for BIMI.
+    """
     signing = settings.signing()
     dkim = settings.dkim
     ring = keys or read_keys(signing)
@@ -80,7 +111,13 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
     source = resolver or DnsResolver(settings.dns.for_resolver())
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
-        names=Names(settings.name(), settings.own_ids, settings.results.auth, settings.spf.received_spf),
+        names=Names(
+            settings.name(),
+            settings.own_ids,
+            settings.results.auth,
+            settings.spf.received_spf,
+            settings.bimi.keep_fields,
+        ),
         rules=settings.rules(),
         resolver=source,
         trusted=Networks(settings.trust.networks),
@@ -104,4 +141,5 @@ def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyri
         sealer=Sealer(sealing, ring.keys.get(sealing.file), signer) if sealing else None,
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
+        bimi=_bimi(settings, fetch),
     )

@@ -16,6 +16,7 @@ from authmilter.reports import failure_ledger, ledger
 from authmilter.reports.collector import Collector
 from authmilter.reports.door import Door
 from authmilter.reports.settings import Reports
+from authmilter.session import one_line
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
@@ -59,6 +60,8 @@ class Current:
             if old:
                 _close(old)
         self._settings = settings
+        if old and old.bimi:
+            old.bimi.source.close()
 
     def __call__(self) -> Setup:
         assert self._setup is not None, "a worker takes settings before it serves"
@@ -103,9 +106,13 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
 def _follow(current: Current, control: int) -> None:
     with os.fdopen(control, "rb") as lines:
         for line in lines:
-            new = Settings.model_validate_json(line)
+            try:
+                new = Settings.model_validate_json(line)
+                current.take(new)
+            except ValueError as fault:  # a file that the parent could read a moment ago
+                log.error("new settings not taken: %s", one_line(str(fault)))
+                continue
             log.setLevel(new.log_level.upper())
-            current.take(new)
     # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
     # libmilter drops its sessions as soon as it is told to stop.
     end = time.monotonic() + DRAIN_SECONDS

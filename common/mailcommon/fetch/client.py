@@ -50,6 +50,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 §15.4
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     ca_file: str = ""  # PEM file with the trusted roots; "": the system's
+    more_roots: str = ""  # PEM file with roots beside these
     https_port: int = 443
     timeout: float = 60.0  # seconds for one fetch in all
     proxy: str = ""  # "http://HOST:PORT": an HTTP proxy that tunnels (CONNECT)
@@ -58,7 +59,7 @@ class ClientSettings:
 
 
 def _headers(document: Document) -> dict[str, str]:
-    headers = {"Accept": ", ".join(document.kinds)}
+    headers = {"Accept": ", ".join(document.kinds) or "*/*"}
     if document.upload is not None:
         headers["Content-Type"] = document.upload.kind
     return headers
@@ -76,7 +77,7 @@ class Client:
             raise ValueError(f"proxy {settings.proxy}: must begin with http://")
         self._resolver = resolver
         self._settings = settings
-        self._tls = trust(settings.ca_file)
+        self._tls = trust(settings.ca_file, settings.more_roots)
         self._places = asyncio.Semaphore(settings.max_concurrent)
         self._session: aiohttp.ClientSession | None = None
 
@@ -99,7 +100,7 @@ class Client:
 
     async def post(self, location: Location, upload: Upload) -> Fetched:
         """Send octets to `location`; the body of a good answer, one of status 2xx, is not read."""
-        return await self.fetch(location, Document("answer", ("*/*",), _ANSWER, upload=upload))
+        return await self.fetch(location, Document("answer", (), _ANSWER, upload=upload))
 
     async def find(self, host: str) -> addresses.Found:
         """The addresses that a connection to `host` may go to: those of the proxy, if there is one."""
@@ -169,7 +170,7 @@ class Client:
             with Attempt(chosen, document.octets):
                 async with self._open_session().request(
                     "GET" if document.upload is None else "POST",
-                    URL(f"https://{host}:{self._settings.https_port}{location.target}", encoded=True),
+                    self._url(location),
                     headers=_headers(document),
                     data=document.upload.octets if document.upload is not None else None,
                     allow_redirects=False,  # each host is judged, here
@@ -191,6 +192,11 @@ class Client:
             if isinstance(fault, TimeoutError):
                 raise
             return failed(Fault.HTTP, f"{host} broke off: {str(fault)[:200] or type(fault).__name__}")
+
+    def _url(self, location: Location) -> URL:
+        scheme = "http" if location.plain_port else "https"
+        port = location.plain_port or self._settings.https_port
+        return URL(f"{scheme}://{location.host}:{port}{location.target}", encoded=True)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
