@@ -31,6 +31,8 @@ _WORDS = {
     "int_type": "should be a whole number, without quotes",
     "float_type": "should be a number, without quotes",
     "string_type": "should be a text in quotes",
+    "missing": "is missing",
+    "too_short": "should not be empty",
 }
 
 

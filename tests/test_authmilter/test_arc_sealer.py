@@ -303,7 +303,7 @@ def test_the_check_command(host: Host, tmp_path: Path) -> None:
         ),
         ({"arc": {"seal": "x", "enabled": False}}, "set [arc] enabled = true"),
         ({"arc": {"seal_for": ["a b"]}}, "is not of the form"),
-        ({"arc": {"seal_for": []}}, "at least 1"),
+        ({"arc": {"seal_for": []}}, "should not be empty"),
     ],
 )
 def test_settings_that_make_no_sense(tables: dict[str, Any], complaint: str) -> None:

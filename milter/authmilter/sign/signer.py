@@ -25,7 +25,7 @@ from authmilter.sign import table
 from authmilter.sign.field import signed_value
 from authmilter.sign.key import PrivateKey
 from authmilter.sign.keyring import Keyring
-from authmilter.sign.settings import ADDED_LATER, SignSettings
+from authmilter.sign.settings import ADDED_LATER, SignSettings, is_signing_domain
 from mailcommon.names import to_alabel
 
 MAX_SIGNATURES = 8
@@ -80,6 +80,9 @@ class Signer:
                 reason = f"not signed for {domain}: it is not the domain of the {self.settings.authenticated}"
                 continue
             identity = self.settings.identities[name]
+            if not is_signing_domain(identity.domain or domain):
+                reason = f"not signed for {domain}: it cannot be d= of a signature"
+                continue
             key = self._keys.keys.get(identity.file)
             if key is None:
                 reason, missing = f"not signed by {name}: {self._keys.faults.get(identity.file, 'no key')}", True
