@@ -183,7 +183,7 @@ class Transaction:
         made = NOTHING
         if self._signing:
             made = self._signing.finish(after(self._fields, actions), setup.now())
-            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer("no-key"):
+            if setup.signer.settings.tempfail_without_key and self._is_deferred(made):
                 return self._without_key(made, facts, began)
             # trace fields: above all that they sign
             actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
@@ -199,14 +199,16 @@ class Transaction:
         claims = dict(actions.headers_add)["Authentication-Results"]
         return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
 
-    def _may_defer(self, rule: str) -> bool:
-        """Whether this mail has been deferred by `rule` for less than `max_deferral`; notes that it is now."""
+    def _is_deferred(self, made: Made) -> bool:
+        """Whether a message that lacks a signature waits for the key; not longer than `max_deferral`."""
         setup = self._setup
-        deferral = (rule, self._mail_from, self._author.addresses)
-        if setup.deferrals.age(deferral) >= setup.rules.max_deferral:
-            return False
-        setup.deferrals.note(deferral)
-        return True
+        deferral = ("no-key", self._mail_from, self._author.addresses)
+        if not made.missing_key:
+            setup.deferrals.forget(deferral)
+        elif setup.deferrals.age(deferral) < setup.rules.max_deferral:
+            setup.deferrals.note(deferral)
+            return True
+        return False
 
     def _without_key(self, made: Made, facts: MessageFacts, began: float) -> Outcome:
         verdict = Verdict(Decision.TEMPFAIL, "no-key", made.unsigned)

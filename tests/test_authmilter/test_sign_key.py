@@ -111,6 +111,9 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
         ("nobody", "nogroup", 0o700, ""),
         ("root", "mail", 0o775, "group mail may replace it: chmod g-w"),
         ("root", "mail", 0o755, ""),
+        ("root", "root", 0o700, "user nobody cannot get into .*/keys: chmod a\\+x"),
+        ("root", "mail", 0o750, "user nobody cannot get into"),
+        ("root", "nogroup", 0o750, ""),
         ("mail", "mail", 0o755, "user mail may replace it: chown root"),
     ],
 )
@@ -142,6 +145,7 @@ def test_folders(tmp_path: Path, owner: str, group: str, mode: int, words: str) 
 )
 def test_owners(tmp_path: Path, owner: str, group: str, mode: int, words: str) -> None:
     path = write(tmp_path, pem(RSA), mode)
+    tmp_path.chmod(0o755)
     shutil.chown(path, owner, group)
     reader = Reader.of("nobody")
     if words:

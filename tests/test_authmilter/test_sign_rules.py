@@ -131,6 +131,16 @@ def test_whose_mail_is_signed(tables: dict[str, Any], client: dict[str, Any], si
     assert ("signed=example.org:s1,example.org:e1" in log_line(outcome, "Q")) == signs
 
 
+@pytest.mark.parametrize("author", ["root@localhost", "a@under_score.example.com"])
+def test_a_domain_that_no_verifier_would_take(keys: Keys, author: str) -> None:
+    """With d= left out of the settings it is the Author Domain, whatever that is (RFC 6376 §3.5)."""
+    tables = keys.tables({"all": ("", "s1", "rsa")}, {"*": ["all"]})
+    outcome = submit(by(author), tables)
+    domain = author.partition("@")[2]
+    assert (who(outcome), outcome.made.unsigned) == ([], f"not signed for {domain}: it cannot be d= of a signature")
+    assert who(submit(by("a@example.com"), tables)) == ["example.com:s1"]
+
+
 def test_nothing_is_kept_of_own_mail_without_a_table() -> None:
     outcome = submit(MESSAGE, {})
     assert (outcome.actions.headers_add, outcome.made.unsigned) == ((), "")
@@ -283,7 +293,9 @@ def test_a_missing_key_loses_no_mail(lost: dict[str, Any]) -> None:
 
 
 def test_a_missing_key_defers_but_not_for_ever(lost: dict[str, Any]) -> None:
-    Path(lost["sign"]["keys"]["org"]["file"]).unlink()
+    path = Path(lost["sign"]["keys"]["org"]["file"])
+    pem = path.read_bytes()
+    path.write_bytes(b"")
     settings = {**changed(lost, on_missing_key="tempfail"), "dmarc": {"max_deferral": 3600}}
     clock = [1000.0]
     setup = setup_of(NOBODY, settings)
@@ -297,6 +309,11 @@ def test_a_missing_key_defers_but_not_for_ever(lost: dict[str, Any]) -> None:
     assert submit(MESSAGE, settings, setup=setup).verdict.decision == "tempfail"
     clock[0] += 2
     assert submit(MESSAGE, settings, setup=setup).verdict.decision == "accept"
+    # once it could be signed again, the next loss of the key defers anew
+    path.write_bytes(pem)
+    there = dataclasses.replace(setup_of(NOBODY, settings), deferrals=deferrals)
+    assert who(submit(MESSAGE, settings, setup=there)) == ["example.org:s1"]
+    assert submit(MESSAGE, settings, setup=setup).verdict.decision == "tempfail"
     # mail that the key would not have signed goes on
     assert submit(by("a@example.com"), settings).verdict.decision == "accept"
 
