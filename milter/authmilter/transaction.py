@@ -40,6 +40,7 @@ from authmilter.iprev import check_iprev
 from authmilter.knowledge import knowledge_of
 from authmilter.reply import Reply
 from authmilter.setup import Setup
+from authmilter.sign.sent_on import unproven_domains
 from authmilter.sign.signer import NOTHING, Made, Signing
 from authmilter.verdict import Decision, Verdict, decide
 from mailcommon.names import reverse_name, to_alabel
@@ -134,7 +135,8 @@ class Transaction:
         setup = self._setup
         self._author = parse_author([field.value for field in self._fields if field.name.lower() == b"from"])
         if self._signs:
-            self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
+            unproven = unproven_domains(self._fields, (setup.names.authserv_id, *setup.names.own_ids))
+            self._signing = setup.signer.begin(self._author, self._client, self._mail_from, unproven)
             return
         header, now = Header(self._fields), setup.now()
         self._dkim = DkimCheck(
