@@ -1,7 +1,7 @@
 """The ARC test suite of ValiMail: every case that it has for validators and for sealers.
 
 It is no part of this project: the folder with its two files is named by GATEPOST_ARC_SUITE, and without that these
-tests are skipped. What the suite covers is also in test_arc_check.py and test_arc_sealer.py.
+tests are skipped. What the suite covers is also in test_arc_check.py, test_arc_form.py and test_arc_sealer.py.
 """
 
 from __future__ import annotations
