@@ -101,7 +101,8 @@ def test_what_may_happen_to_signed_fields(before: bytes, after: bytes) -> None:
     ],
 )
 def test_tags_of_both(place: str, tags: dict[str, str | None], reason: str) -> None:
-    judged(validate(chain(1, **{place: tags})), reason)
+    options: dict[str, Any] = {place: tags}
+    judged(validate(chain(1, **options)), reason)
 
 
 @pytest.mark.parametrize(
