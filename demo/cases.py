@@ -131,10 +131,10 @@ def cases() -> list[Case]:
         ),
         Case(
             "through a list",
-            "lists.example, whose ARC seals are trusted, changed what bank.example signed",
+            "lists.example, whose ARC seals are trusted, changed what shop.example signed",
             LISTS,
             f"talk-bounces@{LISTS.domain}",
-            through_list(BANK.sign(_message("Bank <news@bank.example>", "Our view")), BANK.domain),
+            through_list(SHOP.sign(_message("Shop <sale@shop.example>", "Our view")), SHOP.domain),
             "delivered",
             "250 2.0.0",
             results=("dkim=fail", "arc=pass", "dmarc=fail", "accept by arc"),
