@@ -102,6 +102,16 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
         assert load(path, allowed).bits == 2048
 
 
+def read_as_nobody(path: Path, words: str) -> None:
+    """The key is read, or refused with `words`."""
+    reader = Reader.of("nobody")
+    if words:
+        with pytest.raises(KeyFileError, match=words):
+            load(path, reader=reader)
+    else:
+        assert load(path, reader=reader).bits == 2048
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize(
     ("owner", "group", "mode", "words"),
@@ -124,12 +134,7 @@ def test_folders(tmp_path: Path, owner: str, group: str, mode: int, words: str) 
     shutil.chown(path, "root", "nogroup")
     shutil.chown(folder, owner, group)
     folder.chmod(mode)
-    reader = Reader.of("nobody")
-    if words:
-        with pytest.raises(KeyFileError, match=words):
-            load(path, reader=reader)
-    else:
-        assert load(path, reader=reader).bits == 2048
+    read_as_nobody(path, words)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -147,12 +152,7 @@ def test_owners(tmp_path: Path, owner: str, group: str, mode: int, words: str) -
     path = write(tmp_path, pem(RSA), mode)
     tmp_path.chmod(0o755)
     shutil.chown(path, owner, group)
-    reader = Reader.of("nobody")
-    if words:
-        with pytest.raises(KeyFileError, match=words):
-            load(path, reader=reader)
-    else:
-        assert load(path, reader=reader).bits == 2048
+    read_as_nobody(path, words)
 
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:
