@@ -133,7 +133,7 @@ class Transaction:
         if not (self._judged or self._signs) or self._header_bytes > MAX_HEADER_BYTES:
             return
         setup = self._setup
-        self._author = parse_author([field.value for field in self._fields if field.name.lower() == b"from"])
+        self._author = parse_author([field.value for field in self._fields if _name(field) == b"from"])
         if self._signs:
             unproven = unproven_domains(self._fields, (setup.names.authserv_id, *setup.names.own_ids))
             self._signing = setup.signer.begin(self._author, self._client, self._mail_from, unproven)
@@ -270,7 +270,7 @@ class Transaction:
 
     def _text(self, name: bytes) -> str:
         for field in self._fields:
-            if field.name.lower() == name:
+            if _name(field) == name:
                 return field.value[:1000].decode("utf-8", "replace").replace("\r\n", "").strip()
         return ""
 
@@ -284,3 +284,8 @@ class Transaction:
             verdict = Verdict(Decision.REJECT, rule, reason)
             actions = Actions(Decision.REJECT, reply=Reply("552", "5.3.4", f"Message refused: {reason}"))
         return Outcome(facts, verdict, actions, (self._setup.monotonic() - began) * 1000)
+
+
+def _name(field: HeaderField) -> bytes:
+    """RFC 5322 §4.5.8: there may be blanks before the colon. Postfix takes them out, other MTAs do not."""
+    return field.name.rstrip(b" \t").lower()
