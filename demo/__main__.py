@@ -1,9 +1,9 @@
 """Real mail through a real Postfix and both daemons, shown: `python -m demo`.
 
 At the inbound gate: Postfix, a resolver and the milter, seven messages from outside, one of them with a brand
-indicator, and one of our own. At the outbound gate: Postfix, the policy daemon, and mail to recipients with good and bad
-TLS. Everything runs on loopback addresses with its files in /tmp and is stopped at the end; a Postfix or resolver of the
-host is left alone.
+indicator, and one of our own. At the outbound gate: Postfix, the policy daemon, and mail to recipients with good and
+bad TLS. Everything runs on loopback addresses with its files in /tmp and is stopped at the end; a Postfix or resolver
+of the host is left alone.
 
 Exit status 0: everything came out as it should; 1: it did not, or something could not be started.
 """

@@ -49,6 +49,8 @@ def load(path: Path, model: type[M]) -> M:
     except tomllib.TOMLDecodeError as fault:
         hint = ": a text needs quotes around it" if str(fault).startswith("Invalid value") else ""
         raise SettingsError(f"{path}: {fault}{hint}") from fault
+    except RecursionError as fault:
+        raise SettingsError(f"{path}: lists in lists without end") from fault
     return from_data(data, model, str(path), text)
 
 

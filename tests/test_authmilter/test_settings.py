@@ -116,5 +116,8 @@ def test_unreadable_file(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_bytes(b"a = '\xff'")
     with pytest.raises(SettingsError, match="not UTF-8"):
         settings_file.load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_text("a = " + "[" * 10_000)
+    with pytest.raises(SettingsError, match="lists in lists"):
+        settings_file.load(tmp_path / "bad.toml")
     with pytest.raises(SettingsError, match="directory"):
         settings_file.load(tmp_path)
