@@ -66,6 +66,8 @@ def test_keys_are_read_as_the_daemons_user(folder: Path) -> None:
     path = folder / "example.org.s1.pem"
     settings = {"socket": f"unix:{folder}/milter.sock", "user": "nobody", **NO_DNS, **tables}
     line = authmilter("serve", "--config", write_settings(folder, settings)).refused()
+    if "install Python and Gatepost where every user can read" in line:
+        pytest.skip(line)  # a Python in somebody's home
     assert f"{path}: cannot be read by user nobody: chown root:nogroup {path} && chmod 0640 {path}" in line
     shutil.chown(path, "root", "nogroup")
     path.chmod(0o640)
