@@ -66,7 +66,7 @@ def written(folder: Path = DOCS) -> dict[Path, str]:
                     date=_DATE,
                     title=page.upper(),
                     name=page,
-                    summary=summary[:1].lower() + summary[1:],
+                    summary=summary if summary[1:2].isupper() else summary[:1].lower() + summary[1:],
                     program=program,
                 )
                 done[folder / f"{page}.1"] = _filled(folder / f"{page}.1", new, _section_1((program, name), command))
