@@ -1,0 +1,89 @@
+"""Reads the host for `authmilter doctor`. All I/O of it is here and in mailcommon.doctor; nothing is changed.
+
+Limits: DNS questions of `[dns] timeout` each, three seconds for the daemon, ten for each postconf(1).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from authmilter import key_commands
+from authmilter.doctor.facts import Mail, Names, SigningKeys
+from authmilter.doctor.filters import filter_at
+from authmilter.doctor.negotiate import negotiate
+from authmilter.settings import Settings
+from mailcommon.dns.resolver import DnsResolver
+from mailcommon.doctor.daemon import DaemonFacts
+from mailcommon.doctor.daemon_facts import read_daemon
+from mailcommon.doctor.paths import identity
+from mailcommon.doctor.postfix import Postfix, place_of_server, read_milters
+
+_ETC = Path("/etc")
+# filter -> files that may set its name for results, and how that is written there
+_NAMES = {
+    "opendkim": (("opendkim.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
+    "opendmarc": (("opendmarc.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
+    "openarc": (("openarc.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
+    "rspamd": (
+        ("rspamd/local.d/milter_headers.conf", "rspamd/override.d/milter_headers.conf"),
+        r"""(?m)^\s*authserv[_-]?id\s*=\s*["']?([^"';\s]+)""",
+    ),
+}
+_WITH_HOST_NAME = ("HOSTNAME",)  # opendkim.conf(5), opendmarc.conf(5)
+
+
+def mail_facts(settings: Settings, postfix: Postfix) -> Mail:
+    """Postfix beside the settings."""
+    return Mail(
+        postfix=postfix,
+        ours=place_of_server(settings.socket),
+        socket=settings.socket,
+        signs=bool(settings.sign.table),
+        trusted=settings.trust.networks,
+        postfix_user=identity(postfix.get("mail_owner") or "postfix"),
+    )
+
+
+def name_facts(settings: Settings, postfix: Postfix, etc: Path = _ETC) -> Names:
+    """Whose results carry which name; `etc` is where other filters have their files."""
+    words = read_milters(f"{postfix.get('smtpd_milters')} {postfix.get('non_smtpd_milters')}")
+    others = {}
+    for name in dict.fromkeys(filter_at(word.address).name for word in words):
+        if name in _NAMES:
+            others[name] = _name_of(name, postfix.get("myhostname"), etc)
+    return Names(settings.name(), bool(settings.authserv_id), postfix.get("myhostname"), others)
+
+
+def _name_of(name: str, myhostname: str, etc: Path) -> str:
+    files, pattern = _NAMES[name]
+    for file in files:
+        try:
+            text = (etc / file).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        if match := re.search(pattern, text):
+            # without a name they take that of the MTA
+            return myhostname if match[1] in _WITH_HOST_NAME else match[1]
+    return myhostname
+
+
+def key_facts(settings: Settings) -> SigningKeys:
+    """What `authmilter key check` says."""
+    if not settings.sign.keys:
+        return SigningKeys(False)
+    if os.geteuid() != 0 and (reader := identity(settings.user)) and reader.uid != os.geteuid():
+        return SigningKeys(True, without_key=f"the keys are for {settings.user} and root alone to read")
+    named = {name for names in settings.sign.table.values() for name in names} | {settings.arc.seal}
+    unused = tuple(name for name in settings.sign.keys if name not in named)
+    try:
+        reports = key_commands.check(settings, "", "", DnsResolver(settings.dns.for_resolver()))
+    except key_commands.KeyCommandError:
+        reports = []  # keys for all domains, which no line of the table names
+    return SigningKeys(True, tuple(reports), unused)
+
+
+def daemon_facts(settings: Settings, file: Path | None) -> DaemonFacts:
+    """The daemon itself."""
+    return read_daemon("authmilter", settings, file, negotiate)
