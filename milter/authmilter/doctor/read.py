@@ -11,7 +11,7 @@ from pathlib import Path
 
 from authmilter import key_commands
 from authmilter.doctor.facts import Mail, Names, SigningKeys
-from authmilter.doctor.filters import filter_at
+from authmilter.doctor.filters import Does, filter_at
 from authmilter.doctor.negotiate import negotiate
 from authmilter.settings import Settings
 from mailcommon.dns.resolver import DnsResolver
@@ -24,14 +24,12 @@ _ETC = Path("/etc")
 # filter -> files that may set its name for results, and how that is written there
 _NAMES = {
     "opendkim": (("opendkim.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
-    "opendmarc": (("opendmarc.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
-    "openarc": (("openarc.conf",), r"(?im)^\s*AuthservID\s+(\S+)"),
     "rspamd": (
         ("rspamd/local.d/milter_headers.conf", "rspamd/override.d/milter_headers.conf"),
         r"""(?m)^\s*authserv[_-]?id\s*=\s*["']?([^"';\s]+)""",
     ),
 }
-_WITH_HOST_NAME = ("HOSTNAME",)  # opendkim.conf(5), opendmarc.conf(5)
+_WITH_HOST_NAME = ("HOSTNAME",)  # opendkim.conf(5)
 
 
 def mail_facts(settings: Settings, postfix: Postfix) -> Mail:
@@ -50,23 +48,29 @@ def name_facts(settings: Settings, postfix: Postfix, etc: Path = _ETC) -> Names:
     """Whose results carry which name; `etc` is where other filters have their files."""
     words = read_milters(f"{postfix.get('smtpd_milters')} {postfix.get('non_smtpd_milters')}")
     others = {}
-    for name in dict.fromkeys(filter_at(word.address).name for word in words):
-        if name in _NAMES:
-            others[name] = _name_of(name, postfix.get("myhostname"), etc)
+    for known in dict.fromkeys(filter_at(word.address) for word in words):
+        if known.does is Does.VERIFIES or (known.does is Does.SIGNS_TOO and settings.sign.table):
+            continue  # is to go anyhow
+        if known.name in _NAMES:
+            others[known.name] = _name_of(known.name, postfix.get("myhostname"), etc)
     return Names(settings.name(), bool(settings.authserv_id), postfix.get("myhostname"), others)
 
 
 def _name_of(name: str, myhostname: str, etc: Path) -> str:
     files, pattern = _NAMES[name]
-    for file in files:
-        try:
-            text = (etc / file).read_text(encoding="utf-8", errors="replace")
-        except OSError:
-            continue
-        if match := re.search(pattern, text):
-            # without a name they take that of the MTA
-            return myhostname if match[1] in _WITH_HOST_NAME else match[1]
-    return myhostname
+    text = "\n".join(_text(etc / file) for file in files)
+    if name == "rspamd" and "authentication-results" not in text:
+        return ""  # it writes none unless it is told to
+    match = re.search(pattern, text)
+    # without a name they take that of the MTA
+    return match[1] if match and match[1] not in _WITH_HOST_NAME else myhostname
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def key_facts(settings: Settings) -> SigningKeys:
