@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
-
-from cryptography import x509
 
 from mailcommon.doctor.daemon import Contact, DaemonFacts, Word
 from mailcommon.doctor.daemon_facts import read_daemon, speak
@@ -23,7 +22,6 @@ from tlspolicyd.doctor.facts import CaFile, Outgoing, PageFacts, StoreFacts
 from tlspolicyd.settings import Settings
 
 _STORE_SECONDS = 5.0
-_MAX_CA_FILE = 16 << 20  # octets
 
 
 def outgoing_facts(settings: Settings, postfix: Postfix) -> Outgoing:
@@ -41,15 +39,15 @@ def outgoing_facts(settings: Settings, postfix: Postfix) -> Outgoing:
 
 def ca_file(path: str) -> CaFile:
     """What is in a file of authorities."""
+    # OpenSSL counts, whose verdict is also Postfix's
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_MAX_CA_FILE)
+        context.load_verify_locations(path)
+    except ssl.SSLError:
+        return CaFile(path, 0)
     except OSError as fault:
         return CaFile(path, 0, fault.strerror or str(fault))
-    try:
-        return CaFile(path, len(x509.load_pem_x509_certificates(data)))
-    except ValueError:
-        return CaFile(path, 0)
+    return CaFile(path, context.cert_store_stats()["x509_ca"])
 
 
 def daemon_facts(settings: Settings, file: Path | None) -> DaemonFacts:
