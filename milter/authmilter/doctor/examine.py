@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from authmilter.doctor import read
+from authmilter.doctor.brands import judge_brands
 from authmilter.doctor.keys import judge_keys
 from authmilter.doctor.names import judge_names
 from authmilter.doctor.parameters import judge_parameters
@@ -26,6 +27,7 @@ def examine(settings: Settings, file: Path | None, postfix_config: str) -> tuple
         Section("resolver", judge_resolver(read_resolver(settings.dns.for_resolver()), dnssec=False)),
         Section("clock", judge_clock(read_clock())),
         Section("keys", judge_keys(read.key_facts(settings))),
+        Section("bimi", judge_brands(settings.bimi)),
     )
     try:
         postfix = read_postfix(postfix_config)
