@@ -255,7 +255,7 @@ def test_something_else_on_the_socket(world: World) -> None:
 
 def test_the_command_and_its_exit_status(world: World) -> None:
     def command(*options: str) -> subprocess.CompletedProcess[str]:
-        words = ["doctor", "--config", world.settings(), "--postfix-config", world.host.config]
+        words: list[str | Path] = ["doctor", "--config", world.settings(), "--postfix-config", world.host.config]
         return subprocess.run(
             [sys.executable, "-m", "tlspolicyd", *words, "--ignore", "clock-unsynchronised", *options],
             env={**os.environ, "PATH": world.host.path},
