@@ -290,6 +290,23 @@ def test_faults_that_are_mended_by_hand(
     assert as_script(sections).startswith("# by hand: ")
 
 
+def test_reports(world: World, open_folder: Path) -> None:
+    smtp = f"127.0.0.1:{world.postfix.ports['smtp']}"
+    file = open_folder / "reports.db"
+    reports = {"store": f"sqlite:{file}", "email": "dmarc@home.example", "smtp": smtp}
+    assert set(wrong(world.look(world.settings(open_folder, reports=reports)))) == {"reports-store-rights"}
+    shutil.chown(open_folder, "nobody")
+    assert not wrong(world.look(world.settings(open_folder, reports=reports)))
+    file.write_text("this is text")
+    shutil.chown(file, "nobody")
+    bad = {**reports, "email": "dmarc@other.example", "smtp": "127.0.0.1:1"}
+    found = wrong(world.look(world.settings(open_folder, reports=bad)))
+    assert set(found) == {"reports-store", "reports-unsigned", "reports-smtp"}
+    assert "is no SQLite database" in found["reports-store"].text
+    file.unlink()
+    shutil.chown(open_folder, "root")
+
+
 def test_a_daemon_that_is_down(world: World, open_folder: Path) -> None:
     config = world.settings(open_folder, socket=f"unix:{world.postfix.queue_directory}/milter/other.sock")
     world.host.change("-e", "smtpd_milters = unix:milter/other.sock", "non_smtpd_milters = unix:milter/other.sock")

@@ -65,6 +65,10 @@ class World:
         path.chmod(0o644)
         return path
 
+    def settings_of(self, section: str, key: str) -> str:
+        """One of the daemon's settings."""
+        return str(self.daemon.settings[section][key])
+
 
 def _world(installation: Installation, folder: Path) -> Iterator[World]:
     require(postfix_support.missing() or signed_zone.missing())
@@ -216,6 +220,35 @@ def test_faults_that_are_mended_by_hand(world: World, ident: str, spoil: Callabl
     assert named in found[ident].text
     assert found[ident].cure
     assert as_script(sections).startswith("# by hand: ")
+
+
+def reporting(world: World, **changes: str) -> Path:
+    smtp = f"127.0.0.1:{world.postfix.ports['smtp']}"
+    store = world.settings_of("cache", "store").replace("policies", "reports")
+    return world.settings(tlsrpt={"contact": "a@home.example", "smtp": smtp, "store": store, **changes})
+
+
+def test_tls_reports_of_a_postfix_that_tells(world: World) -> None:
+    queue = world.postfix.queue_directory
+    config = reporting(world, socket=f"unix:{queue}/tlspolicyd/tlsrpt.sock")
+    before = world.look(config)
+    if world.postfix.installation.version < (3, 10):
+        assert set(wrong(before)) == {"tlsrpt-version"}
+        return
+    assert set(wrong(before)) == {"tlsrpt-enable", "tlsrpt-socket"}
+    world.host.run("\n".join(as_script(before, world.host.config).splitlines()[:-1]))
+    assert not wrong(world.look(config))
+    assert set(wrong(world.look())) == {"tlsrpt-nobody"}
+
+
+def test_tls_reports_from_a_log(world: World) -> None:
+    world.host.change("-e", "smtp_tls_loglevel = 0")
+    before = world.look(reporting(world, log=str(world.postfix.log.path)))
+    assert set(wrong(before)) == {"tlsrpt-loglevel"}
+    world.host.run("\n".join(as_script(before, world.host.config).splitlines()[:-1]))
+    bad = reporting(world, log="/no/log", contact="", store="sqlite:/no/r.db")
+    assert set(wrong(world.look(bad))) == {"tlsrpt-log-missing", "tlsrpt-contact", "tlsrpt-store-directory"}
+    assert set(wrong(world.look(reporting(world, log="journal:", smtp="127.0.0.1:1")))) == {"tlsrpt-smtp"}
 
 
 def test_rights_of_socket_and_directory(world: World) -> None:

@@ -19,11 +19,14 @@ from authmilter.doctor.names import judge_names
 from authmilter.doctor.negotiate import negotiate
 from authmilter.doctor.parameters import judge_parameters
 from authmilter.doctor.read import name_facts
+from authmilter.doctor.reports import judge_reports
 from authmilter.doctor.wiring import clients, judge_wiring
 from authmilter.key_commands import Report
 from authmilter.settings import Bimi, Settings
 from mailcommon.doctor.findings import Finding, Level
 from mailcommon.doctor.postfix import Place, Postfix, Service
+from mailcommon.doctor.reporting import SendingFacts
+from mailcommon.doctor.stores import StoreFacts
 
 QUEUE = "/var/spool/postfix"
 OURS = "unix:authmilter/authmilter.sock"
@@ -262,3 +265,33 @@ def test_negotiation(answer: bytes, wrong: str) -> None:
         here.settimeout(5)
         assert negotiate(here) == wrong
         thread.join()
+
+
+def reporting(pattern: str) -> Settings:
+    sign = {"keys": {"k": {"selector": "s", "file": "/k"}}, "table": {pattern: ["k"]}} if pattern else {}
+    return Settings.model_validate(
+        {"reports": {"store": "sqlite:/v/r.db", "email": "dmarc@a.example.org"}, "sign": sign}
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("a.example.org", []),
+        ("dmarc@a.example.org", []),
+        ("*.example.org", []),
+        ("*.org", []),
+        ("*", []),
+        ("example.org", ["mend reports-unsigned"]),
+        ("*.a.example.org", ["mend reports-unsigned"]),
+        ("", ["mend reports-unsigned"]),
+    ],
+)
+def test_reports_are_signed(pattern: str, said: list[str]) -> None:
+    sending = SendingFacts("127.0.0.1:25", "", "x.timer", True)
+    found = judge_reports(reporting(pattern), StoreFacts("[reports] store", "sqlite:/v/r.db"), sending)
+    assert levels(found) == ["ok reports-store", *said]
+
+
+def test_without_a_store_there_are_no_reports() -> None:
+    assert levels(judge_reports(Settings(), None, None)) == ["ok reports"]

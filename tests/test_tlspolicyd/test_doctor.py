@@ -11,11 +11,14 @@ import pytest
 from mailcommon.doctor.findings import Finding, Level
 from mailcommon.doctor.paths import Identity, Node, Route
 from mailcommon.doctor.postfix import Place, Postfix, Service
+from mailcommon.doctor.reporting import SendingFacts, judge_sending
+from mailcommon.doctor.stores import StoreFacts
 from tlspolicyd.doctor.ask import ask
-from tlspolicyd.doctor.facts import CaFile, Outgoing, PageFacts, StoreFacts
-from tlspolicyd.doctor.keeping import judge_page, judge_store
+from tlspolicyd.doctor.facts import CaFile, Outgoing, PageFacts, ReportFacts
+from tlspolicyd.doctor.keeping import judge_cache, judge_page
 from tlspolicyd.doctor.maps import clients, judge_maps
 from tlspolicyd.doctor.tls import forbids_old, judge_fetching, judge_tls
+from tlspolicyd.doctor.tlsrpt import judge_tlsrpt
 
 QUEUE = "/var/spool/postfix"
 PATH = f"{QUEUE}/tlspolicyd/tlspolicyd.sock"
@@ -166,6 +169,7 @@ def test_fetching(ca_file: CaFile | None, port: int, private: bool, said: list[s
     assert levels(judge_fetching(ca_file, port, allow_private_addresses=private)) == said
 
 
+CACHE = "[cache] store"
 DAEMON = Identity("tlspolicyd", 200, frozenset({200}))
 
 
@@ -175,7 +179,7 @@ def store(folder: tuple[int, int], file: tuple[int, int] | None) -> StoreFacts:
     if file:
         nodes.append(Node(Path("/v/p.db"), stat.S_IFREG | file[0], file[1], 0))
     route = Route(Path("/v/p.db"), tuple(nodes), None if file else Path("/v/p.db"))
-    return StoreFacts("sqlite:/v/p.db", route=route, runs_as=DAEMON)
+    return StoreFacts(CACHE, "sqlite:/v/p.db", route=route, runs_as=DAEMON)
 
 
 @pytest.mark.parametrize(
@@ -186,15 +190,15 @@ def store(folder: tuple[int, int], file: tuple[int, int] | None) -> StoreFacts:
         (store((0o755, 0), (0o640, 200)), ["mend store-rights"]),
         (store((0o755, 0), None), ["mend store-rights"]),
         (store((0o750, 200), (0o640, 0)), ["mend store-rights"]),
-        (StoreFacts("sqlite:/v/p.db", route=Route(Path("/v/p.db"), (), Path("/v"))), ["mend store-directory"]),
-        (StoreFacts("sqlite:/v/p.db", hidden=True), ["unseen store"]),
-        (StoreFacts("redis://x/0", "down"), ["mend store"]),
-        (StoreFacts("redis://x/0"), ["ok store"]),
-        (StoreFacts("memory:"), ["note store-memory"]),
+        (StoreFacts(CACHE, "sqlite:/v/p.db", route=Route(Path("/v/p.db"), (), Path("/v"))), ["mend store-directory"]),
+        (StoreFacts(CACHE, "sqlite:/v/p.db", route=Route(Path("/v/p.db"), (), None, Path("/v"))), ["unseen store"]),
+        (StoreFacts(CACHE, "redis://x/0", "down"), ["mend store"]),
+        (StoreFacts(CACHE, "redis://x/0"), ["ok store"]),
+        (StoreFacts(CACHE, "memory:"), ["note store-memory"]),
     ],
 )
 def test_store(facts: StoreFacts, said: list[str]) -> None:
-    assert levels(judge_store(facts)) == said
+    assert levels(judge_cache(facts)) == said
 
 
 @pytest.mark.parametrize(
@@ -227,3 +231,63 @@ def test_asking(answer: bytes, wrong: str) -> None:
         there.sendall(answer)
         there.shutdown(socket.SHUT_WR)
         assert ask(here) == wrong
+
+
+OLD = Postfix((3, 7, 11), {"queue_directory": QUEUE, "smtp_tls_loglevel": "1"}, outgoing().postfix.services)
+TOLD = {"queue_directory": QUEUE, "smtp_tlsrpt_enable": "yes", "smtp_tlsrpt_socket_name": "tlspolicyd/tlsrpt.sock"}
+
+
+def new(**changes: str) -> Postfix:
+    return Postfix((3, 10, 13), {**TOLD, **changes}, OLD.services)
+
+
+SOCKET = f"unix:{QUEUE}/tlspolicyd/tlsrpt.sock"
+
+
+def log_route(mode: int) -> Route:
+    nodes = (Node(Path("/"), stat.S_IFDIR | 0o755, 0, 0), Node(Path("/log"), stat.S_IFREG | mode, 0, 4))
+    return Route(Path("/log"), nodes)
+
+
+@pytest.mark.parametrize(
+    ("postfix", "facts", "said"),
+    [
+        (OLD, ReportFacts("", "", ""), ["ok tlsrpt"]),
+        (new(), ReportFacts("", "", ""), ["mend tlsrpt-nobody"]),
+        (new(), ReportFacts(SOCKET, "", "a@b.example"), []),
+        (new(), ReportFacts(SOCKET, "", ""), ["mend tlsrpt-contact"]),
+        (new(), ReportFacts(SOCKET, "", "a@b.example", queue_length=10), ["note tlsrpt-queue"]),
+        (new(smtp_tlsrpt_enable="no"), ReportFacts(SOCKET, "", "a@b.example"), ["mend tlsrpt-enable"]),
+        (new(smtp_tlsrpt_socket_name=""), ReportFacts(SOCKET, "", "a@b.example"), ["mend tlsrpt-socket"]),
+        (new(), ReportFacts("unix:/run/t.sock", "", "a@b.example"), ["mend tlsrpt-outside-chroot"]),
+        (OLD, ReportFacts(SOCKET, "", "a@b.example"), ["mend tlsrpt-version"]),
+        (OLD, ReportFacts("", "journal:", "a@b.example"), []),
+        (new(), ReportFacts("", "journal:", "a@b.example"), ["note tlsrpt-log"]),
+        (
+            Postfix((3, 7), {"smtp_tls_loglevel": "0"}),
+            ReportFacts("", "journal:", "a@b.example"),
+            ["mend tlsrpt-loglevel"],
+        ),
+        (OLD, ReportFacts("", "/log", "a@b.example", DAEMON, log_route(0o644)), []),
+        (OLD, ReportFacts("", "/log", "a@b.example", DAEMON, log_route(0o640)), ["mend tlsrpt-log-rights"]),
+        (
+            OLD,
+            ReportFacts("", "/log", "a@b.example", DAEMON, Route(Path("/log"), (), Path("/log"))),
+            ["mend tlsrpt-log-missing"],
+        ),
+    ],
+)
+def test_tls_reports(postfix: Postfix, facts: ReportFacts, said: list[str]) -> None:
+    assert levels(judge_tlsrpt(postfix, facts)) == said
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (SendingFacts("127.0.0.1:25", "", "x.timer", True), []),
+        (SendingFacts("127.0.0.1:25", "", "x.timer", None), []),
+        (SendingFacts("127.0.0.1:25", "refused", "x.timer", False), ["mend tlsrpt-smtp", "note tlsrpt-timer"]),
+    ],
+)
+def test_sending_reports(facts: SendingFacts, said: list[str]) -> None:
+    assert levels(judge_sending(facts, "tlsrpt")) == said

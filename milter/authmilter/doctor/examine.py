@@ -9,6 +9,7 @@ from authmilter.doctor.brands import judge_brands
 from authmilter.doctor.keys import judge_keys
 from authmilter.doctor.names import judge_names
 from authmilter.doctor.parameters import judge_parameters
+from authmilter.doctor.reports import judge_reports
 from authmilter.doctor.wiring import clients, judge_wiring
 from authmilter.settings import Settings
 from mailcommon.doctor.clock import judge_clock, read_clock
@@ -27,6 +28,7 @@ def examine(settings: Settings, file: Path | None, postfix_config: str) -> tuple
         Section("resolver", judge_resolver(read_resolver(settings.dns.for_resolver()), dnssec=False)),
         Section("clock", judge_clock(read_clock())),
         Section("keys", judge_keys(read.key_facts(settings))),
+        Section("reports", judge_reports(settings, *read.report_facts(settings, daemon))),
         Section("bimi", judge_brands(settings.bimi)),
     )
     try:

@@ -19,6 +19,9 @@ from mailcommon.doctor.daemon import DaemonFacts
 from mailcommon.doctor.daemon_facts import read_daemon
 from mailcommon.doctor.paths import identity
 from mailcommon.doctor.postfix import Postfix, place_of_server, read_milters
+from mailcommon.doctor.reporting import SendingFacts, read_sending
+from mailcommon.doctor.store_facts import tables_facts
+from mailcommon.doctor.stores import StoreFacts
 
 _ETC = Path("/etc")
 # filter -> files that may set its name for results, and how that is written there
@@ -91,3 +94,12 @@ def key_facts(settings: Settings) -> SigningKeys:
 def daemon_facts(settings: Settings, file: Path | None) -> DaemonFacts:
     """The daemon itself."""
     return read_daemon("authmilter", settings, file, negotiate)
+
+
+def report_facts(settings: Settings, daemon: DaemonFacts) -> tuple[StoreFacts, SendingFacts] | tuple[None, None]:
+    """DMARC reports, if they are made."""
+    reports = settings.reports
+    if not reports.store:
+        return None, None
+    store = tables_facts("[reports] store", reports.store, daemon.runs_as)
+    return store, read_sending(reports.smtp, "authmilter-report.timer")

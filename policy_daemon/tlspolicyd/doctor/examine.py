@@ -13,9 +13,10 @@ from mailcommon.doctor.resolver import judge_resolver
 from mailcommon.doctor.resolver_facts import read_resolver
 from tlspolicyd.doctor import read
 from tlspolicyd.doctor.facts import Outgoing
-from tlspolicyd.doctor.keeping import judge_page, judge_store
+from tlspolicyd.doctor.keeping import judge_cache, judge_page
 from tlspolicyd.doctor.maps import clients, judge_maps
 from tlspolicyd.doctor.tls import judge_fetching, judge_tls
+from tlspolicyd.doctor.tlsrpt import judge_tlsrpt
 from tlspolicyd.settings import Settings
 
 
@@ -23,9 +24,13 @@ def examine(settings: Settings, file: Path | None, postfix_config: str) -> tuple
     """Everything that is to be said. `file`: the settings file, None for the defaults."""
     daemon = read.daemon_facts(settings, file)
     postfix: Postfix | None = None
+    of_postfix: tuple[Section, ...]
     try:
         postfix = read_postfix(postfix_config)
-        of_postfix = _of_postfix(read.outgoing_facts(settings, postfix), daemon)
+        of_postfix = (
+            *_of_postfix(read.outgoing_facts(settings, postfix), daemon),
+            Section("reports", judge_tlsrpt(postfix, read.report_facts(settings, daemon))),
+        )
     except PostconfError as fault:
         of_postfix = (Section("postfix", (unseen("postconf", str(fault)),)),)
     sts = settings.sts
@@ -39,7 +44,7 @@ def examine(settings: Settings, file: Path | None, postfix_config: str) -> tuple
         *of_postfix,
         Section("daemon", judge_daemon(daemon)),
         Section("resolver", judge_resolver(resolver, dnssec=settings.dane.enabled)),
-        Section("policies", (*fetching, *judge_store(read.store_facts(settings, daemon)))),
+        Section("policies", (*fetching, *judge_cache(read.store_facts(settings, daemon)))),
         Section("metrics", judge_page(read.page_facts(settings, daemon))),
         Section("clock", judge_clock(read_clock())),
     )

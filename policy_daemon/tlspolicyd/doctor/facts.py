@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from mailcommon.doctor.paths import Identity, Route
 from mailcommon.doctor.postfix import Place, Postfix
+from mailcommon.doctor.reporting import SendingFacts
+from mailcommon.doctor.stores import StoreFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +32,17 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFacts:
-    """Where policies are kept."""
+class ReportFacts:
+    """[tlsrpt], and what it rests on."""
 
-    url: str  # without a password
-    fault: str = ""  # why it cannot be read
-    hidden: bool = False  # this user may not look
-    route: Route | None = None  # to the file, if it is one
+    socket: str
+    log: str
+    contact: str
     runs_as: Identity | None = None
+    log_route: Route | None = None  # to a log that is a file
+    queue_length: int | None = None  # net.unix.max_dgram_qlen
+    store: StoreFacts | None = None
+    sending: SendingFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,16 @@ from mailcommon.doctor.daemon import Contact, DaemonFacts, Word
 from mailcommon.doctor.daemon_facts import read_daemon, speak
 from mailcommon.doctor.paths import identity, look
 from mailcommon.doctor.postfix import Place, Postfix, place_of_server
+from mailcommon.doctor.reporting import read_sending
+from mailcommon.doctor.store_facts import file_facts, tables_facts
+from mailcommon.doctor.stores import StoreFacts
 from tlspolicyd.cache.store import StoreFault, open_store
 from tlspolicyd.doctor.ask import ask
-from tlspolicyd.doctor.facts import CaFile, Outgoing, PageFacts, StoreFacts
+from tlspolicyd.doctor.facts import CaFile, Outgoing, PageFacts, ReportFacts
 from tlspolicyd.settings import Settings
 
 _STORE_SECONDS = 5.0
+_CACHE = "[cache] store"
 
 
 def outgoing_facts(settings: Settings, postfix: Postfix) -> Outgoing:
@@ -59,13 +63,32 @@ def store_facts(settings: Settings, daemon: DaemonFacts) -> StoreFacts:
     """Where policies are kept."""
     url = settings.cache.store
     if url.startswith("sqlite:"):
-        route = look(Path(url.removeprefix("sqlite:")))
-        if route.hidden:
-            return StoreFacts(url, hidden=True)
-        # until the daemon has made it, the file is not there
-        fault = "" if route.missing else _read_store(url)
-        return StoreFacts(url, fault, route=route, runs_as=daemon.runs_as)
-    return StoreFacts(_without_password(url), "" if url == "memory:" else _read_store(url))
+        return file_facts(_CACHE, url, daemon.runs_as)
+    return StoreFacts(_CACHE, _without_password(url), "" if url == "memory:" else _read_store(url))
+
+
+def report_facts(settings: Settings, daemon: DaemonFacts) -> ReportFacts:
+    """TLS reports."""
+    tlsrpt = settings.tlsrpt
+    if not tlsrpt.socket and not tlsrpt.log:
+        return ReportFacts("", "", "")
+    return ReportFacts(
+        socket=tlsrpt.socket,
+        log=tlsrpt.log,
+        contact=tlsrpt.contact,
+        runs_as=daemon.runs_as,
+        log_route=look(Path(tlsrpt.log)) if tlsrpt.log.startswith("/") else None,
+        queue_length=_queue_length(),
+        store=tables_facts("[tlsrpt] store", tlsrpt.store, daemon.runs_as),
+        sending=read_sending(tlsrpt.smtp, "tlspolicyd-report.timer") if tlsrpt.contact else None,
+    )
+
+
+def _queue_length() -> int | None:
+    try:
+        return int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _without_password(url: str) -> str:
