@@ -51,13 +51,14 @@ class World:
 
     def look(self, config: Path | None = None) -> tuple[Section, ...]:
         """What doctor says."""
-        file = config or self.milter.config
+        file = config or self.settings(self.milter.base)
         return without(examine(load(file), file, self.host.config), ELSEWHERE)
 
     def settings(self, folder: Path, **changes: Any) -> Path:
         """A settings file like the daemon's, but for `changes`."""
-        path = folder / "authmilter.toml"
-        path.write_text(toml({**self.milter.settings, **changes}))
+        path = folder / "other.toml"
+        # it runs as root in truth: this machine's Python may be where nobody else can read it
+        path.write_text(toml({**self.milter.settings, "user": "nobody", "sign": _sign(self), **changes}))
         path.chmod(0o644)
         return path
 
@@ -71,16 +72,16 @@ def _world(installation: Installation, folder: Path) -> Iterator[World]:
         PrivatePostfix(milter=MILTER_SPEC, settings=GOOD, chroot=True, installation=installation) as postfix,
     ):
         milter = MilterDaemon(socket=f"unix:{postfix.milter_socket}")
-        shutil.copy(path, milter.base / "key.pem")
-        shutil.chown(milter.base / "key.pem", "nobody")
-        (milter.base / "key.pem").chmod(0o600)
+        for owner in ("root", "nobody"):
+            shutil.copy(path, milter.base / f"{owner}.pem")
+            shutil.chown(milter.base / f"{owner}.pem", owner)
+            (milter.base / f"{owner}.pem").chmod(0o600)
         milter.configure(
             {
-                "user": "nobody",
                 "authserv_id": "mx.home.example",
                 "dns": {"nameservers": [dns.address]},
                 "sign": {
-                    "keys": {"main": {"domain": "home.example", "selector": "s1", "file": f"{milter.base}/key.pem"}},
+                    "keys": {"main": {"domain": "home.example", "selector": "s1", "file": f"{milter.base}/root.pem"}},
                     "table": {"home.example": ["main"]},
                 },
             }
@@ -238,7 +239,7 @@ def _other_key(world: World, folder: Path) -> Path | None:
 
 def _sign(world: World, **changes: str) -> dict[str, Any]:
     sign: dict[str, Any] = json.loads(json.dumps(world.milter.settings["sign"]))
-    sign["keys"]["main"] |= changes
+    sign["keys"]["main"] |= {"file": f"{world.milter.base}/nobody.pem", **changes}
     return sign
 
 
@@ -330,7 +331,15 @@ def test_something_else_on_the_socket(world: World, open_folder: Path) -> None:
 
 def _command(world: World, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program(), "doctor", "--config", world.milter.config, "--postfix-config", world.host.config, *options],
+        [
+            program(),
+            "doctor",
+            "--config",
+            world.settings(world.milter.base),
+            "--postfix-config",
+            world.host.config,
+            *options,
+        ],
         env={**os.environ, "PATH": world.host.path},
         capture_output=True,
         text=True,

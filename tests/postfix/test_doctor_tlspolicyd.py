@@ -243,6 +243,7 @@ def test_tls_reports_of_a_postfix_that_tells(world: World) -> None:
 
 def test_tls_reports_from_a_log(world: World) -> None:
     world.host.change("-e", "smtp_tls_loglevel = 0")
+    world.postfix.log.path.chmod(0o644)
     before = world.look(reporting(world, log=str(world.postfix.log.path)))
     assert set(wrong(before)) == {"tlsrpt-loglevel"}
     world.host.run("\n".join(as_script(before, world.host.config).splitlines()[:-1]))
