@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import socket
 import stat
@@ -16,6 +17,7 @@ from mailcommon.doctor.clock import ClockFacts, judge_clock, read_clock
 from mailcommon.doctor.daemon import Contact, DaemonFacts, Word, judge_daemon, judge_reach
 from mailcommon.doctor.daemon_facts import speak
 from mailcommon.doctor.findings import Finding, Fix, Level, Section, main_cf, mend, mend_by, note, right, unseen
+from mailcommon.doctor.listeners import listener_uid
 from mailcommon.doctor.paths import READ, WRITE, Identity, Node, Route, look
 from mailcommon.doctor.postfix import (
     Place,
@@ -338,6 +340,16 @@ def test_a_socket_that_nobody_answers(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
     assert speak(Place(path=path), lambda _: "").word is Word.REFUSED
+
+
+def test_who_listens_is_who_holds_the_socket(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert listener_uid(path) is None
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert listener_uid(path) is None
+        server.listen()
+        assert listener_uid(path) == os.geteuid()
 
 
 def test_rights_are_read_as_bits() -> None:

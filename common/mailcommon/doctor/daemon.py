@@ -33,7 +33,7 @@ class Contact:
     word: Word
     detail: str = ""  # for people
     seconds: float = 0.0
-    uid: int | None = None  # of who opened a Unix socket (SO_PEERCRED), if it is known
+    uid: int | None = None  # of who listens on a Unix socket, if it can be told
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import grp
 import socket
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from mailcommon.doctor.daemon import Contact, DaemonFacts, Word
+from mailcommon.doctor.listeners import listener_uid
 from mailcommon.doctor.paths import identity, look, user_name
 from mailcommon.doctor.postfix import Place, place_of_server
 
@@ -75,8 +75,9 @@ def speak(place: Place, talk: Talk) -> Contact:
     began = time.monotonic()
     try:
         with _connect(place) as connection:
-            uid = _peer(connection) if place.path else None
             wrong = talk(connection)
+            taken = time.monotonic() - began
+            uid = listener_uid(place.path) if place.path else None
     except (FileNotFoundError, NotADirectoryError):
         return Contact(Word.MISSING)
     except PermissionError:
@@ -85,7 +86,6 @@ def speak(place: Place, talk: Talk) -> Contact:
         return Contact(Word.SILENT)
     except OSError as fault:
         return Contact(Word.REFUSED, str(fault.strerror or fault))
-    taken = time.monotonic() - began
     return Contact(Word.STRANGE, wrong, taken, uid) if wrong else Contact(Word.ANSWERS, "", taken, uid)
 
 
@@ -100,13 +100,6 @@ def _connect(place: Place) -> socket.socket:
         connection.close()
         raise
     return connection
-
-
-def _peer(connection: socket.socket) -> int:
-    """The user who opened the listening socket (unix(7): SO_PEERCRED)."""
-    size = struct.calcsize("3i")
-    _, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
 
 
 def read_exactly(connection: socket.socket, length: int) -> bytes:
