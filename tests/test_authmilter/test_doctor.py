@@ -56,7 +56,7 @@ def mail(
     main_cf: Mapping[str, str] | None = None,
 ) -> Mail:
     known = {"queue_directory": QUEUE, "smtpd_milters": smtpd, "non_smtpd_milters": local, **(main_cf or {})}
-    return Mail(Postfix((3, 7, 11), known, lines), Place(path=Path(place)), f"unix:{place}", signs)
+    return Mail(Postfix((3, 7, 11), known, lines), Place(path=Path(place)), signs)
 
 
 def levels(found: tuple[Finding, ...]) -> list[str]:
@@ -179,11 +179,11 @@ def test_what_breaks_signatures_is_nothing_without_signatures() -> None:
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (Names("mx.example.org", True, "mx.example.org"), ["ok authserv-id"]),
-        (Names("mx.example.org", False, "mx.example.org"), ["note authserv-id-default"]),
-        (Names("mx", True, "mx.example.org"), ["mend authserv-id"]),
-        (Names("mx.a.example", True, "x", {"rspamd": "MX.a.example"}), ["ok authserv-id", "mend authserv-id-shared"]),
-        (Names("mx.a.example", True, "x", {"rspamd": "", "opendkim": "x"}), ["ok authserv-id"]),
+        (Names("mx.example.org", True), ["ok authserv-id"]),
+        (Names("mx.example.org", False), ["note authserv-id-default"]),
+        (Names("mx", True), ["mend authserv-id"]),
+        (Names("mx.a.example", True, {"rspamd": "MX.a.example"}), ["ok authserv-id", "mend authserv-id-shared"]),
+        (Names("mx.a.example", True, {"rspamd": "", "opendkim": "x"}), ["ok authserv-id"]),
     ],
 )
 def test_names(names: Names, said: list[str]) -> None:

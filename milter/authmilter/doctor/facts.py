@@ -16,7 +16,6 @@ class Mail:
 
     postfix: Postfix
     ours: Place  # where authmilter listens
-    socket: str  # the same as the settings have it
     signs: bool  # [sign.table] is not empty
     trusted: tuple[str, ...] = ()  # [trust] networks
     postfix_user: Identity | None = None  # mail_owner
@@ -28,7 +27,6 @@ class Names:
 
     authserv_id: str  # in force
     from_settings: bool
-    myhostname: str  # Postfix's
     # filter in Postfix's list of milters -> the name that its configuration says it writes results under, "" if none
     others: Mapping[str, str] = field(default_factory=dict)
 

@@ -40,7 +40,6 @@ def mail_facts(settings: Settings, postfix: Postfix) -> Mail:
     return Mail(
         postfix=postfix,
         ours=place_of_server(settings.socket),
-        socket=settings.socket,
         signs=bool(settings.sign.table),
         trusted=settings.trust.networks,
         postfix_user=identity(postfix.get("mail_owner") or "postfix"),
@@ -56,7 +55,7 @@ def name_facts(settings: Settings, postfix: Postfix, etc: Path = _ETC) -> Names:
             continue  # is to go anyhow
         if known.name in _NAMES:
             others[known.name] = _name_of(known.name, postfix.get("myhostname"), etc)
-    return Names(settings.name(), bool(settings.authserv_id), postfix.get("myhostname"), others)
+    return Names(settings.name(), bool(settings.authserv_id), others)
 
 
 def _name_of(name: str, myhostname: str, etc: Path) -> str:
