@@ -58,6 +58,7 @@ FLAWS = {
     "remote-logotype": "the logotype's URI is https",
     "png-logotype": "the logotype says that it is a PNG",
     "bad-base64": "the data: URI is not base64",
+    "blank-base64": "the data: URI has tens of thousands of blanks and then no base64",
     "altered-logotype": "the octets are others than the hash is of",
     "unknown-hash": "the hash is MD5",
     "bomb": "the logotype unpacks to 20 MB",
@@ -337,6 +338,8 @@ def logotype(svg: bytes, flaw: str = "", hash_name: str = "sha256", hash_of_gzip
     data = base64.b64encode(packed)
     if flaw == "bad-base64":
         data = data[:-8] + b"=" + data[-7:]
+    if flaw == "blank-base64":
+        data = b"A" + b" " * 45_000 + b"!"
     uri = b"https://a.example/logo.svg" if flaw == "remote-logotype" else b"data:image/svg+xml;base64," + data
     kind = b"image/png" if flaw == "png-logotype" else b"image/svg+xml"
     details = _der(0x30, _der(0x16, kind) + hash_ + _der(0x30, _der(0x16, uri)))
