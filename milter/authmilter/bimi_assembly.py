@@ -11,24 +11,32 @@ from authmilter.bimi.fetching import FetchedAssets
 from authmilter.bimi.load import Loader
 from authmilter.bimi.settings import BimiSettings, MarkSettings
 from authmilter.bimi.trust import read_logs, read_roots
-from authmilter.bimi_check import BimiCheck
+from authmilter.bimi_check import BimiCheck, lookup_seconds
 from authmilter.settings import Bimi, Settings
 from mailcommon.dns.async_resolver import AsyncDnsResolver
+from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.fetch.client import Client, ClientSettings
 
 FETCH_SECONDS = 10.0  # for one fetch; the message that asked for it waits much shorter
 _CACHED_ADDRESSES = 2_000
 
 
-def make_bimi_check(settings: Settings, *, fetch: bool = True) -> BimiCheck:
-    """What `[bimi]` describes; without `fetch` nothing is fetched. Raises ValueError for bad files."""
+def make_bimi_check(settings: Settings, resolver: Resolver | None = None, *, fetch: bool = True) -> BimiCheck:
+    """What `[bimi]` describes; without `fetch` nothing is fetched. Raises ValueError for bad files.
+
+    `resolver`: that of the messages, whose answers count here too.
+    """
     bimi = settings.bimi
     marks = mark_settings(bimi)
     source: Source = Nowhere()
     if fetch and bimi.evidence != "off":
         source = FetchedAssets(lambda: make_loader(settings, marks, time.time), bimi.budget)
     wanted = BimiSettings(bimi.evidence, bimi.compare, bimi.budget, marks)
-    return BimiCheck(wanted, source, time.monotonic, time.time)
+    impatient = None
+    if isinstance(resolver, DnsResolver):
+        dns = settings.dns.for_resolver()
+        impatient = DnsResolver(replace(dns, timeout=min(dns.timeout, lookup_seconds(wanted))), resolver.cache)
+    return BimiCheck(wanted, source, time.monotonic, time.time, impatient)
 
 
 def mark_settings(bimi: Bimi) -> MarkSettings:
