@@ -167,7 +167,7 @@ class MarkCa:
         """From now on the first certificate of a document is in the list."""
         self._revoked.append(x509.load_pem_x509_certificates(document)[0].serial_number)
 
-    def crl(self, flaw: str = "") -> bytes:
+    def crl(self, flaw: str = "", scope: x509.IssuingDistributionPoint | None = None) -> bytes:
         """The issuer's list in DER. flaw: "expired", "wrong-signature", "wrong-issuer", or none."""
         end = self.now - _DAY if flaw == "expired" else self.now + 7 * _DAY
         name = self._root.certificate.subject if flaw == "wrong-issuer" else self._issuer.certificate.subject
@@ -176,6 +176,8 @@ class MarkCa:
         for serial in self._revoked:
             entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(self.now - _DAY).build()
             builder = builder.add_revoked_certificate(entry)
+        if scope:
+            builder = builder.add_extension(scope, critical=True)
         key = self._root.key if flaw == "wrong-signature" else self._issuer.key
         return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 

@@ -19,7 +19,7 @@ from authmilter.bimi.evidence.logs import parse_logs
 from authmilter.bimi.evidence.mark import Examination, covers, examine
 from authmilter.bimi.indicator import Indicator
 from authmilter.bimi.settings import MarkSettings
-from tests.support.marks import FLAWS, LOGO, OTHER_LOGO, MarkCa, logotype
+from tests.support.marks import CRL_URL, FLAWS, LOGO, OTHER_LOGO, MarkCa, logotype
 
 CA = MarkCa()
 ROOTS = tuple(x509.load_pem_x509_certificates(CA.roots))
@@ -249,6 +249,31 @@ def test_lists_that_say_nothing(flaw: str, reason: str) -> None:
     leaf, issuer = certificates(CA.issue("a.example"))
     ruling = crl.judge(CA.crl(flaw), leaf, issuer, NOW)
     assert (ruling.standing, ruling.reason) == (Standing.UNKNOWN, reason)
+
+
+def scope(*urls: str, **only: bool) -> x509.IssuingDistributionPoint:
+    names = [x509.UniformResourceIdentifier(url) for url in urls] or None
+    kinds = dict.fromkeys(("only_contains_user_certs", "only_contains_ca_certs", "indirect_crl"), False) | only
+    return x509.IssuingDistributionPoint(
+        names, None, only_some_reasons=None, only_contains_attribute_certs=False, **kinds
+    )
+
+
+@pytest.mark.parametrize(
+    ("listed", "standing"),
+    [
+        (scope(CRL_URL), Standing.GOOD),
+        (scope("http://elsewhere.example/2.crl", CRL_URL), Standing.GOOD),
+        (scope(only_contains_user_certs=True), Standing.GOOD),
+        (scope("http://elsewhere.example/2.crl"), Standing.UNKNOWN),
+        (scope(only_contains_ca_certs=True), Standing.UNKNOWN),
+        (scope(CRL_URL, indirect_crl=True), Standing.UNKNOWN),
+    ],
+)
+def test_lists_for_some_certificates(listed: x509.IssuingDistributionPoint, standing: Standing) -> None:
+    """RFC 5280 §6.3.3: who is between here and the host must not put another list of the issuer in its place."""
+    leaf, issuer = certificates(CA.issue("a.example"))
+    assert crl.judge(CA.crl(scope=listed), leaf, issuer, NOW).standing is standing
 
 
 def test_a_revoked_one() -> None:
