@@ -56,11 +56,14 @@ class BimiCheck:
         began = self.clock()
         impatient = Budget(self.resolver or resolver, self.clock, lookup_seconds(self.settings))
         impatient.begin()
-        signers = [fact.domain for fact in facts.dkim if fact.result is DkimResult.PASS and fact.domain]
-        tree = relatives(facts.dmarc[0], signers, impatient)
-        asked = Asked(
-            tree, selector.chosen(fields, facts.dkim, tree.aligned), facts.author.addresses[0].rpartition("@")[0]
-        )
+        # RFC 6376 §8.2: to a message with an unsigned end anybody can add what a logo would vouch for
+        whole = [fact for fact in facts.dkim if fact.result is DkimResult.PASS and not fact.partial]
+        dmarc = facts.dmarc[0]
+        tree = relatives(dmarc, [fact.domain for fact in whole], impatient)
+        if not (dmarc.spf_aligned or tree.aligned or tree.failed):
+            return BimiFact(BimiResult.SKIPPED, reason="no signature of the author covers all of the message")
+        chosen = selector.chosen(fields, whole, tree.aligned)
+        asked = Asked(tree, chosen, facts.author.addresses[0].rpartition("@")[0])
         until = began + self.settings.seconds
         fact = evaluate(asked, impatient, self.source, self.settings, lambda: until - self.clock(), self.now())
         return replace(fact, ms=(self.clock() - began) * 1000)
