@@ -10,7 +10,7 @@ from authmilter.bimi.assets import Nowhere, Source
 from authmilter.bimi.fetching import FetchedAssets
 from authmilter.bimi.load import Loader
 from authmilter.bimi.settings import BimiSettings, MarkSettings
-from authmilter.bimi.trust import read_logs, read_roots
+from authmilter.bimi.trust import read_trust
 from authmilter.bimi_check import BimiCheck, lookup_seconds
 from authmilter.settings import Bimi, Settings
 from mailcommon.dns.async_resolver import AsyncDnsResolver
@@ -40,10 +40,11 @@ def make_bimi_check(settings: Settings, resolver: Resolver | None = None, *, fet
 
 
 def mark_settings(bimi: Bimi) -> MarkSettings:
-    """The part about certificates; raises ValueError for files that cannot be used."""
+    """The part about certificates; raises ValueError for files that cannot be used, that of the hosts' roots too."""
     if bimi.evidence == "off":
         return MarkSettings()
-    return MarkSettings(read_roots(bimi.ca_file), bimi.common_marks, bimi.revocation, read_logs(bimi.ct_log_list))
+    roots, logs = read_trust(bimi.ca_file, bimi.ct_log_list, bimi.https_ca_file)
+    return MarkSettings(roots, bimi.common_marks, bimi.revocation, logs)
 
 
 def make_loader(settings: Settings, marks: MarkSettings, now: Callable[[], float]) -> Loader:
@@ -59,7 +60,6 @@ def make_client(settings: Settings) -> Client:
         AsyncDnsResolver(dns),
         ClientSettings(
             ca_file=bimi.https_ca_file,
-            more_roots="" if bimi.https_ca_file else bimi.ca_file,
             https_port=bimi.https_port,
             timeout=FETCH_SECONDS,
             allow_private_addresses=bimi.allow_private_addresses,

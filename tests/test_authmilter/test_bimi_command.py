@@ -221,3 +221,14 @@ def test_a_file_that_the_daemons_user_cannot_read_stops_the_start(world: BimiWor
     roots.unlink()
     with pytest.raises(SettingsError, match=f"\\[bimi\\] ca_file {roots}: No such file"):
         read_files(settings)
+    of_hosts = settings_of({"bimi": world.settings()})
+    Path(of_hosts.bimi.https_ca_file).write_bytes(b"")
+    with pytest.raises(SettingsError, match=f"\\[bimi\\] https_ca_file {of_hosts.bimi.https_ca_file}: has no cert"):
+        read_files(of_hosts)
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "https_ca_file", "ct_log_list"])
+def test_files_count_for_the_command_although_bimi_is_off(tmp_path: Path, setting: str) -> None:
+    run = authmilter("bimi", "--config", write_settings(tmp_path, {"bimi": {setting: "/nowhere"}}), "a.example")
+    assert (run.status, run.out) == (2, "")
+    assert f"{setting} /nowhere: No such file or directory" in run.err
