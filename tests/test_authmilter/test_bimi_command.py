@@ -23,6 +23,8 @@ default._bimi.a.example. 300 IN TXT "v=BIMI1; l=https://web.example/logo.svg; a=
 _dmarc.lax.example. 300 IN TXT "v=DMARC1; p=none"
 default._bimi.lax.example. 300 IN TXT "v=BIMI1; l=https://web.example/logo.svg"
 _dmarc.new.example. 300 IN TXT "v=DMARC1; p=quarantine"
+_dmarc.broken.example. 300 IN TXT "v=DMARC1; p=quarantine"
+;FAULT default._bimi.broken.example. TXT servfail
 """
 
 
@@ -86,6 +88,8 @@ def test_for_people(config: Path) -> None:
             "no usable DMARC record for none.example: no DMARC record for none.example",
         ),
         ("new.example", (), "none", "record", "there is no record at default._bimi.new.example"),
+        ("broken.example", (), "temperror", "DNS", "default._bimi.broken.example: servfail"),
+        ("new.example", ("--svg-out", "/nowhere/logo.svg"), "none", "svg-out", "there is no logo"),
         ("a.example", ("--selector", "x"), "none", "record", "there is no record at x._bimi.a.example"),
         ("a.example", ("--record", "v=BIMI1; a="), "fail", "record", "it has no l="),
         ("a.example", ("--record", "v=BIMI2"), "none", "record", "it does not begin with v=BIMI1"),

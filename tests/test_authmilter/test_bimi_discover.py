@@ -81,6 +81,7 @@ def asked(resolver: ZoneResolver) -> list[str]:
         # BIMI-7
         ("p=quarantine; t=y", "u@a.example", "the DMARC policy of a.example is none"),
         ("p=reject; t=y", "u@a.example", "pass"),
+        ("p=reject; sp=quarantine; t=y", "u@a.example", "the DMARC policy of a.example is quarantine in test mode"),
         # the organization's record decides for a subdomain without its own
         ("p=reject", "u@sub.a.example", "pass"),
         ("p=none; sp=reject", "u@sub.a.example", "the DMARC policy of a.example is none"),
