@@ -29,15 +29,14 @@ class LoopThread:
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begin `work`; anybody may wait for the future."""
         with self._lock:
-            if self._closed:
-                work.close()
-                gone: Future[T] = Future()
-                gone.cancel()
-                return gone
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._run, args=(self._loop,), name=self._name, daemon=True).start()
-            return asyncio.run_coroutine_threadsafe(work, self._loop)
+            if self._loop is None and not self._closed:
+                self._loop = self._start()
+            if self._loop is not None:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        gone: Future[T] = Future()
+        gone.cancel()
+        return gone
 
     def close(self) -> None:
         """Give up all work; returns at once. May be called twice."""
@@ -46,6 +45,15 @@ class LoopThread:
             loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
+
+    def _start(self) -> asyncio.AbstractEventLoop | None:
+        loop = asyncio.new_event_loop()
+        try:
+            threading.Thread(target=self._run, args=(loop,), name=self._name, daemon=True).start()
+        except RuntimeError:  # the system allows no more threads at the moment
+            loop.close()
+            return None
+        return loop
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)

@@ -10,32 +10,41 @@ from authmilter.bimi.assets import Nowhere, Source
 from authmilter.bimi.fetching import FetchedAssets
 from authmilter.bimi.load import Loader
 from authmilter.bimi.settings import BimiSettings, MarkSettings
-from authmilter.bimi.trust import read_logs, read_roots
-from authmilter.bimi_check import BimiCheck
+from authmilter.bimi.trust import read_trust
+from authmilter.bimi_check import BimiCheck, lookup_seconds
 from authmilter.settings import Bimi, Settings
 from mailcommon.dns.async_resolver import AsyncDnsResolver
+from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.fetch.client import Client, ClientSettings
 
 FETCH_SECONDS = 10.0  # for one fetch; the message that asked for it waits much shorter
 _CACHED_ADDRESSES = 2_000
 
 
-def make_bimi_check(settings: Settings, *, fetch: bool = True) -> BimiCheck:
-    """What `[bimi]` describes; without `fetch` nothing is fetched. Raises ValueError for bad files."""
+def make_bimi_check(settings: Settings, resolver: Resolver | None = None, *, fetch: bool = True) -> BimiCheck:
+    """What `[bimi]` describes; without `fetch` nothing is fetched. Raises ValueError for bad files.
+
+    `resolver`: that of the messages, whose answers count here too.
+    """
     bimi = settings.bimi
     marks = mark_settings(bimi)
     source: Source = Nowhere()
     if fetch and bimi.evidence != "off":
         source = FetchedAssets(lambda: make_loader(settings, marks, time.time), bimi.budget)
     wanted = BimiSettings(bimi.evidence, bimi.compare, bimi.budget, marks)
-    return BimiCheck(wanted, source, time.monotonic, time.time)
+    impatient = None
+    if isinstance(resolver, DnsResolver):
+        dns = settings.dns.for_resolver()
+        impatient = DnsResolver(replace(dns, timeout=min(dns.timeout, lookup_seconds(wanted))), resolver.cache)
+    return BimiCheck(wanted, source, time.monotonic, time.time, impatient)
 
 
 def mark_settings(bimi: Bimi) -> MarkSettings:
-    """The part about certificates; raises ValueError for files that cannot be used."""
+    """The part about certificates; raises ValueError for files that cannot be used, that of the hosts' roots too."""
     if bimi.evidence == "off":
         return MarkSettings()
-    return MarkSettings(read_roots(bimi.ca_file), bimi.common_marks, bimi.revocation, read_logs(bimi.ct_log_list))
+    roots, logs = read_trust(bimi.ca_file, bimi.ct_log_list, bimi.https_ca_file)
+    return MarkSettings(roots, bimi.common_marks, bimi.revocation, logs)
 
 
 def make_loader(settings: Settings, marks: MarkSettings, now: Callable[[], float]) -> Loader:
@@ -51,7 +60,6 @@ def make_client(settings: Settings) -> Client:
         AsyncDnsResolver(dns),
         ClientSettings(
             ca_file=bimi.https_ca_file,
-            more_roots="" if bimi.https_ca_file else bimi.ca_file,
             https_port=bimi.https_port,
             timeout=FETCH_SECONDS,
             allow_private_addresses=bimi.allow_private_addresses,

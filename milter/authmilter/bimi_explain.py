@@ -91,7 +91,9 @@ def run(settings: Settings, request: Request, *, as_json: bool) -> str:
     """Explain and describe; raises ExplainError."""
     resolver = DnsResolver(settings.dns.for_resolver())
     explanation = explain(settings, request, resolver, time.time)
-    if request.svg_out and explanation.svg:
+    if request.svg_out and not explanation.svg:
+        explanation = replace(explanation, steps=(*explanation.steps, Step("svg-out", False, "there is no logo")))
+    elif request.svg_out:
         try:
             request.svg_out.write_bytes(explanation.svg)
         except OSError as fault:
@@ -149,7 +151,7 @@ def _record(domain: str, tree: DomainTree, request: Request, resolver: Resolver)
     wanted = request.selector.lower() or names.DEFAULT_SELECTOR
     if request.record is None:
         found = discover(domain, tree.organization or domain, wanted, request.local_part, resolver)
-        steps = [Step("DNS", True, f"{name}: {text}") for name, text in found.steps]
+        steps = [Step("DNS", not step.failed, f"{step.name}: {step.found}") for step in found.steps]
     else:
         record = parse(request.record.encode("utf-8", "replace"))
         if record is None:

@@ -158,6 +158,7 @@ class DkimFact:
     testing: bool = False  # t=y in the key (RFC 6376 §3.6.1)
     reason: str = ""
     signed: tuple[str, ...] = ()  # h=, lower case
+    partial: bool = False  # it counts although it leaves a part of the body, or a field that was added, unsigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +197,7 @@ class Author:
 
     domains: tuple[str, ...]  # distinct, A-labels, lower case, in order of appearance
     problem: str = ""  # "" or why the From cannot be used as it stands
-    addresses: tuple[str, ...] = ()  # distinct: local part unquoted, domain in A-labels; empty if there is a problem
+    addresses: tuple[str, ...] = ()  # each one: local part unquoted, domain in A-labels; empty if there is a problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,11 +246,9 @@ class Bimi(Section):
         if self.enabled and self.evidence == "require" and not self.ca_file:
             raise ValueError('ca_file is missing: evidence = "require" needs the roots of mark certificates')
         if self.enabled and self.evidence != "off":
-            from authmilter.bimi.trust import check_roots_of_hosts, read_logs, read_roots
+            from authmilter.bimi.trust import read_trust
 
-            read_roots(self.ca_file)
-            read_logs(self.ct_log_list)
-            check_roots_of_hosts(self.https_ca_file)
+            read_trust(self.ca_file, self.ct_log_list, self.https_ca_file)
         return self
 
 

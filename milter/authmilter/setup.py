@@ -61,12 +61,12 @@ def preload(settings: Settings) -> None:
         import authmilter.bimi_assembly  # noqa: F401
 
 
-def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
+def _bimi(settings: Settings, resolver: Resolver, fetch: bool) -> BimiCheck | None:
     if not settings.bimi.enabled:
         return None
     from authmilter.bimi_assembly import make_bimi_check
 
-    return make_bimi_check(settings, fetch=fetch)
+    return make_bimi_check(settings, resolver, fetch=fetch)
 
 
 def compromised_keys(settings: Settings) -> CompromisedKeys | None:
@@ -141,5 +141,5 @@ def make_setup(
         sealer=Sealer(sealing, ring.keys.get(sealing.file), signer) if sealing else None,
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
-        bimi=_bimi(settings, fetch),
+        bimi=_bimi(settings, source, fetch),
     )

@@ -43,8 +43,8 @@ FLAWS = {
     "leaf-as-ca": "signed by a certificate that is no authority",
 }
 
-_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_DAY = datetime.timedelta(days=1)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+DAY = datetime.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,11 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class _Authority:
+class Authority:
+    """A certificate and its key."""
+
     certificate: x509.Certificate
-    key: _Key
+    key: Key
 
 
 class PrivateCa:
@@ -86,18 +88,18 @@ class PrivateCa:
     def __init__(self, name: str = "Gatepost Test") -> None:
         """`name` is in the subjects."""
         root_key = ec.generate_private_key(ec.SECP256R1())
-        root_name = _subject(f"{name} Root")
+        root_name = common_name(f"{name} Root")
         root = _authority_builder(root_name, root_name, root_key, 1).sign(root_key, hashes.SHA256())
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = _authority_builder(_subject(f"{name} Intermediate"), root_name, key, 0)
-        self._root = _Authority(root, root_key)
-        self._intermediate = _Authority(builder.sign(root_key, hashes.SHA256()), key)
+        builder = _authority_builder(common_name(f"{name} Intermediate"), root_name, key, 0)
+        self._root = Authority(root, root_key)
+        self._intermediate = Authority(builder.sign(root_key, hashes.SHA256()), key)
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())
 
     @property
     def roots(self) -> bytes:
         """The root in PEM."""
-        return _pem(self._root.certificate)
+        return as_pem(self._root.certificate)
 
     def write_roots(self, path: Path) -> Path:
         """The root in a file for a client's `ca_file`; gives `path` back."""
@@ -108,15 +110,15 @@ class PrivateCa:
         """A certificate for `names` ("*.a.example" is one), the main one first, with a flaw of `FLAWS` or none."""
         if flaw and flaw not in FLAWS:
             raise ValueError(f"no such flaw: {flaw}")
-        key: _Key = self._leaf_key
+        key: Key = self._leaf_key
         if flaw == "weak-key":
             key = rsa.generate_private_key(65537, 1024)
         signer, chain = self._signer(names[0], flaw)
         now = datetime.datetime.now(datetime.UTC)
-        begins = {"not-yet-valid": now + 2 * _DAY, "expired": now - 30 * _DAY}.get(flaw, now - _DAY)
-        ends = {"expired": now - _DAY}.get(flaw, now + 30 * _DAY)
+        begins = {"not-yet-valid": now + 2 * DAY, "expired": now - 30 * DAY}.get(flaw, now - DAY)
+        ends = {"expired": now - DAY}.get(flaw, now + 30 * DAY)
         with_name = flaw in ("cn-only", "cn-right-san-wrong")
-        subject = _subject(names[0]) if with_name else _subject("Server")
+        subject = common_name(names[0]) if with_name else common_name("Server")
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -133,56 +135,61 @@ class PrivateCa:
         certificate = builder.sign(key if flaw == "self-signed" else signer.key, hashes.SHA256())
         if flaw == "sha1":
             certificate = with_sha1(certificate, signer.key)
-        return Credentials(_key_pem(key), _pem(certificate) + chain)
+        return Credentials(_key_pem(key), as_pem(certificate) + chain)
 
-    def _signer(self, name: str, flaw: str) -> tuple[_Authority, bytes]:
+    def _signer(self, name: str, flaw: str) -> tuple[Authority, bytes]:
         """Who signs, and what stands behind the certificate in the chain."""
         if flaw == "self-signed":
             return self._intermediate, b""
         if flaw == "unknown-ca":
             other = PrivateCa("Somebody Else")
-            return other._intermediate, _pem(other._intermediate.certificate)
-        chain = _pem(self._intermediate.certificate)
+            return other._intermediate, as_pem(other._intermediate.certificate)
+        chain = as_pem(self._intermediate.certificate)
         if flaw == "sha1":
             key = rsa.generate_private_key(65537, 2048)
-            builder = _authority_builder(_subject("RSA Intermediate"), self._root.certificate.subject, key, 0)
-            authority = _Authority(builder.sign(self._root.key, hashes.SHA256()), key)
-            return authority, _pem(authority.certificate)
+            builder = _authority_builder(common_name("RSA Intermediate"), self._root.certificate.subject, key, 0)
+            authority = Authority(builder.sign(self._root.key, hashes.SHA256()), key)
+            return authority, as_pem(authority.certificate)
         if flaw == "missing-intermediate":
             return self._intermediate, b""
         if flaw == "leaf-as-ca":
             leaf = x509.load_pem_x509_certificates(self.issue(name).chain)[0]
-            return _Authority(leaf, self._leaf_key), _pem(leaf) + chain
+            return Authority(leaf, self._leaf_key), as_pem(leaf) + chain
         return self._intermediate, chain
 
 
-def _subject(name: str) -> x509.Name:
+def common_name(name: str) -> x509.Name:
+    """A subject that has nothing else."""
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
 
 
-def _authority_builder(subject: x509.Name, issuer: x509.Name, key: _Key, below: int) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    usage = x509.KeyUsage(
-        digital_signature=False,
+def key_usage(*, authority: bool) -> x509.KeyUsage:
+    """Of a certificate that signs certificates and lists, or of one that signs nothing of the kind."""
+    return x509.KeyUsage(
+        digital_signature=not authority,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
+        key_cert_sign=authority,
+        crl_sign=authority,
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _authority_builder(subject: x509.Name, issuer: x509.Name, key: Key, below: int) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - 60 * _DAY)
-        .not_valid_after(now + 60 * _DAY)
+        .not_valid_before(now - 60 * DAY)
+        .not_valid_after(now + 60 * DAY)
         .add_extension(x509.BasicConstraints(ca=True, path_length=below), critical=True)
-        .add_extension(usage, critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 
@@ -214,7 +221,7 @@ _SHA1_WITH_RSA = bytes.fromhex("06092a864886f70d010105")  # OID 1.2.840.113549.1
 _SHA1_DIGEST_INFO = bytes.fromhex("3021300906052b0e03021a05000414")  # RFC 8017 §9.2 note 1
 
 
-def with_sha1(certificate: x509.Certificate, key: _Key) -> x509.Certificate:
+def with_sha1(certificate: x509.Certificate, key: Key) -> x509.Certificate:
     """The same, signed with SHA-1, which the library refuses to do: the signature is computed here."""
     assert isinstance(key, rsa.RSAPrivateKey)
     signed = certificate.tbs_certificate_bytes.replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)
@@ -228,11 +235,12 @@ def with_sha1(certificate: x509.Certificate, key: _Key) -> x509.Certificate:
     return x509.load_der_x509_certificate(whole)
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
+def as_pem(certificate: x509.Certificate) -> bytes:
+    """The certificate in PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _key_pem(key: _Key) -> bytes:
+def _key_pem(key: Key) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -17,15 +17,15 @@ import datetime
 import gzip
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-from tests.support.certificates import with_sha1
+from tests.support.certificates import DAY, Authority, Key, as_pem, common_name, key_usage, with_sha1
 
 CRL_URL = "https://crl.marks.example/issuer.crl"
 
@@ -58,6 +58,7 @@ FLAWS = {
     "remote-logotype": "the logotype's URI is https",
     "png-logotype": "the logotype says that it is a PNG",
     "bad-base64": "the data: URI is not base64",
+    "blank-base64": "the data: URI has tens of thousands of blanks and then no base64",
     "altered-logotype": "the octets are others than the hash is of",
     "unknown-hash": "the hash is MD5",
     "bomb": "the logotype unpacks to 20 MB",
@@ -83,19 +84,11 @@ FLAWS = {
     "not-an-authority": "signed by a certificate that is no authority",
 }
 
-_DAY = datetime.timedelta(days=1)
-_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 _LOGOTYPE = ObjectIdentifier("1.3.6.1.5.5.7.1.12")
 _MARK_TYPE = ObjectIdentifier("1.3.6.1.4.1.53087.1.13")
 _PILOT = ObjectIdentifier("1.3.6.1.4.1.53087.4.1")
 _USAGE = ObjectIdentifier("1.3.6.1.5.5.7.3.31")
 _TIMESTAMPS = ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
-
-
-@dataclass(frozen=True, slots=True)
-class _Authority:
-    certificate: x509.Certificate
-    key: _Key
 
 
 class MarkCa:
@@ -116,7 +109,7 @@ class MarkCa:
     @property
     def roots(self) -> bytes:
         """The root in PEM."""
-        return _pem(self._root.certificate)
+        return as_pem(self._root.certificate)
 
     def write_roots(self, path: Path) -> Path:
         """The root in a file; gives `path` back."""
@@ -125,7 +118,7 @@ class MarkCa:
 
     def log_list(self) -> str:
         """The log as a list in JSON."""
-        der = _spki(self._log_key)
+        der = _spki(self._log_key.public_key())
         log = {"description": "test", "log_id": base64.b64encode(hashlib.sha256(der).digest()).decode()}
         log["key"] = base64.b64encode(der).decode()
         return json.dumps({"version": "1", "operators": [{"name": self._name, "logs": [log]}]})
@@ -150,13 +143,13 @@ class MarkCa:
             raise ValueError(f"no such flaw: {flaw}")
         signer, chain = self._signer(flaw)
         leaf = self._leaf(names, svg, flaw, mark_type, hash_name, hash_of_gzip, pilot, signer)
-        document = b"" if flaw == "only-authorities" else _pem(leaf)
+        document = b"" if flaw == "only-authorities" else as_pem(leaf)
         if flaw == "extra-leaf":
             document += self.issue("other.example", svg=svg)
         if flaw == "missing-issuer":
             return document
         if flaw == "huge-chain":
-            chain += b"".join(_pem(self._authority(f"Filler {n}", self._root).certificate) for n in range(10))
+            chain += b"".join(as_pem(self._authority(f"Filler {n}", self._root).certificate) for n in range(10))
         document += chain
         if flaw == "not-pem":
             return leaf.public_bytes(serialization.Encoding.DER)
@@ -166,33 +159,35 @@ class MarkCa:
         """From now on the first certificate of a document is in the list."""
         self._revoked.append(x509.load_pem_x509_certificates(document)[0].serial_number)
 
-    def crl(self, flaw: str = "") -> bytes:
+    def crl(self, flaw: str = "", scope: x509.IssuingDistributionPoint | None = None) -> bytes:
         """The issuer's list in DER. flaw: "expired", "wrong-signature", "wrong-issuer", or none."""
-        end = self.now - _DAY if flaw == "expired" else self.now + 7 * _DAY
+        end = self.now - DAY if flaw == "expired" else self.now + 7 * DAY
         name = self._root.certificate.subject if flaw == "wrong-issuer" else self._issuer.certificate.subject
         builder = x509.CertificateRevocationListBuilder().issuer_name(name)
-        builder = builder.last_update(self.now - 2 * _DAY).next_update(end)
+        builder = builder.last_update(self.now - 2 * DAY).next_update(end)
         for serial in self._revoked:
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(self.now - _DAY).build()
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(self.now - DAY).build()
             builder = builder.add_revoked_certificate(entry)
+        if scope:
+            builder = builder.add_extension(scope, critical=True)
         key = self._root.key if flaw == "wrong-signature" else self._issuer.key
         return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
     def _authority(
         self,
         name: str,
-        signer: _Authority | None,
+        signer: Authority | None,
         *,
         below: int | None = None,
         usage: bool = True,
-        ends: datetime.timedelta = 300 * _DAY,
+        ends: datetime.timedelta = 300 * DAY,
         ca: bool = True,
         with_rsa: bool = False,
         signs: bool = True,
         only: str = "",
-    ) -> _Authority:
-        key: _Key = rsa.generate_private_key(65537, 2048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
-        subject = _subject(name)
+    ) -> Authority:
+        key: Key = rsa.generate_private_key(65537, 2048) if with_rsa else ec.generate_private_key(ec.SECP256R1())
+        subject = common_name(name)
         issuer = signer.certificate.subject if signer else subject
         builder = (
             x509.CertificateBuilder()
@@ -200,40 +195,40 @@ class MarkCa:
             .issuer_name(issuer)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(self.now - 400 * _DAY)
+            .not_valid_before(self.now - 400 * DAY)
             .not_valid_after(self.now + ends)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=below if ca else None), critical=True)
-            .add_extension(_key_usage(ca and signs), critical=True)
+            .add_extension(key_usage(authority=ca and signs), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
         if usage:
             builder = builder.add_extension(x509.ExtendedKeyUsage([_USAGE]), critical=False)
         if only:
             builder = builder.add_extension(x509.NameConstraints([x509.DNSName(only)], None), critical=True)
-        return _Authority(builder.sign(signer.key if signer else key, hashes.SHA256()), key)
+        return Authority(builder.sign(signer.key if signer else key, hashes.SHA256()), key)
 
-    def _signer(self, flaw: str) -> tuple[_Authority, bytes]:
+    def _signer(self, flaw: str) -> tuple[Authority, bytes]:
         """Who signs, and what stands behind the certificate in the document."""
         if flaw == "unknown-ca":
             other = MarkCa("Somebody Else", self.crl_url, self.now)
-            return other._issuer, _pem(other._issuer.certificate)
+            return other._issuer, as_pem(other._issuer.certificate)
         if flaw == "long-path":
             middle = self._authority("Constrained", self._root, below=0)
             lowest = self._authority("Too Deep", middle, below=0)
-            return lowest, _pem(lowest.certificate) + _pem(middle.certificate)
+            return lowest, as_pem(lowest.certificate) + as_pem(middle.certificate)
         made = {
             "issuer-may-not-sign": lambda: self._authority("Mute CA", self._root, below=0, signs=False),
             "constrained-issuer": lambda: self._authority("Narrow CA", self._root, below=0, only="b.example"),
             "from-the-root": lambda: self._root,
             "issuer-without-usage": lambda: self._authority("No Usage CA", self._root, below=0, usage=False),
-            "issuer-expired": lambda: self._authority("Old CA", self._root, below=0, ends=-_DAY),
+            "issuer-expired": lambda: self._authority("Old CA", self._root, below=0, ends=-DAY),
             "sha1": lambda: self._authority("RSA CA", self._root, below=0, with_rsa=True),
             "not-an-authority": lambda: self._authority("No CA", self._root, ca=False),
         }
         if flaw in made:
             authority = made[flaw]()
-            return authority, _pem(authority.certificate)
-        return self._issuer, _pem(self._issuer.certificate)
+            return authority, as_pem(authority.certificate)
+        return self._issuer, as_pem(self._issuer.certificate)
 
     def _leaf(
         self,
@@ -244,13 +239,13 @@ class MarkCa:
         hash_name: str,
         hash_of_gzip: bool,
         pilot: bool,
-        signer: _Authority,
+        signer: Authority,
     ) -> x509.Certificate:
-        key: _Key = (
+        key: Key = (
             rsa.generate_private_key(65537, 1024) if flaw == "weak-key" else ec.generate_private_key(ec.SECP256R1())
         )
-        begins = {"not-yet-valid": self.now + 2 * _DAY}.get(flaw, self.now - 30 * _DAY)
-        ends = {"expired": self.now - _DAY}.get(flaw, self.now + 30 * _DAY)
+        begins = {"not-yet-valid": self.now + 2 * DAY}.get(flaw, self.now - 30 * DAY)
+        ends = {"expired": self.now - DAY}.get(flaw, self.now + 30 * DAY)
         subject = [x509.NameAttribute(NameOID.COMMON_NAME, "A Example Ltd")]
         if mark_type:
             subject.append(x509.NameAttribute(_MARK_TYPE, mark_type))
@@ -296,15 +291,15 @@ class MarkCa:
     def _timestamps(self, bare: x509.Certificate, issuer: x509.Certificate, flaw: str) -> bytes:
         """The extension's value: one timestamp (RFC 6962 §3.3)."""
         key = ec.generate_private_key(ec.SECP256R1()) if flaw == "foreign-log" else self._log_key
-        at = self.now + 365 * _DAY if flaw == "future-timestamp" else self.now - _DAY
+        at = self.now + 365 * DAY if flaw == "future-timestamp" else self.now - DAY
         stamp = int(at.timestamp() * 1000).to_bytes(8, "big")
         body = bare.tbs_certificate_bytes
-        issuer_key = hashlib.sha256(_spki_of(issuer)).digest()
+        issuer_key = hashlib.sha256(_spki(issuer.public_key())).digest()
         signed = b"\x00\x00" + stamp + b"\x00\x01" + issuer_key + len(body).to_bytes(3, "big") + body + b"\x00\x00"
         if flaw == "wrong-timestamp":
             signed += b"x"
         signature = key.sign(signed, ec.ECDSA(hashes.SHA256()))
-        one = b"\x00" + hashlib.sha256(_spki(key)).digest() + stamp + b"\x00\x00"
+        one = b"\x00" + hashlib.sha256(_spki(key.public_key())).digest() + stamp + b"\x00\x00"
         one += b"\x04\x03" + len(signature).to_bytes(2, "big") + signature
         all_ = len(one).to_bytes(2, "big") + one
         return _der(0x04, len(all_).to_bytes(2, "big") + all_)
@@ -337,6 +332,8 @@ def logotype(svg: bytes, flaw: str = "", hash_name: str = "sha256", hash_of_gzip
     data = base64.b64encode(packed)
     if flaw == "bad-base64":
         data = data[:-8] + b"=" + data[-7:]
+    if flaw == "blank-base64":
+        data = b"A" + b" " * 45_000 + b"!"
     uri = b"https://a.example/logo.svg" if flaw == "remote-logotype" else b"data:image/svg+xml;base64," + data
     kind = b"image/png" if flaw == "png-logotype" else b"image/svg+xml"
     details = _der(0x30, _der(0x16, kind) + hash_ + _der(0x30, _der(0x16, uri)))
@@ -352,33 +349,5 @@ def _der(tag: int, content: bytes) -> bytes:
     return bytes((tag, 0x80 | len(octets))) + octets + content
 
 
-def _subject(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _key_usage(ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=ca,
-        crl_sign=ca,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _spki(key: _Key) -> bytes:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_key().public_bytes(serialization.Encoding.DER, form)
-
-
-def _spki_of(certificate: x509.Certificate) -> bytes:
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return certificate.public_key().public_bytes(serialization.Encoding.DER, form)
+def _spki(key: CertificatePublicKeyTypes) -> bytes:
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

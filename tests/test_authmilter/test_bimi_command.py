@@ -23,6 +23,8 @@ default._bimi.a.example. 300 IN TXT "v=BIMI1; l=https://web.example/logo.svg; a=
 _dmarc.lax.example. 300 IN TXT "v=DMARC1; p=none"
 default._bimi.lax.example. 300 IN TXT "v=BIMI1; l=https://web.example/logo.svg"
 _dmarc.new.example. 300 IN TXT "v=DMARC1; p=quarantine"
+_dmarc.broken.example. 300 IN TXT "v=DMARC1; p=quarantine"
+;FAULT default._bimi.broken.example. TXT servfail
 """
 
 
@@ -86,6 +88,8 @@ def test_for_people(config: Path) -> None:
             "no usable DMARC record for none.example: no DMARC record for none.example",
         ),
         ("new.example", (), "none", "record", "there is no record at default._bimi.new.example"),
+        ("broken.example", (), "temperror", "DNS", "default._bimi.broken.example: servfail"),
+        ("new.example", ("--svg-out", "/nowhere/logo.svg"), "none", "svg-out", "there is no logo"),
         ("a.example", ("--selector", "x"), "none", "record", "there is no record at x._bimi.a.example"),
         ("a.example", ("--record", "v=BIMI1; a="), "fail", "record", "it has no l="),
         ("a.example", ("--record", "v=BIMI2"), "none", "record", "it does not begin with v=BIMI1"),
@@ -221,3 +225,14 @@ def test_a_file_that_the_daemons_user_cannot_read_stops_the_start(world: BimiWor
     roots.unlink()
     with pytest.raises(SettingsError, match=f"\\[bimi\\] ca_file {roots}: No such file"):
         read_files(settings)
+    of_hosts = settings_of({"bimi": world.settings()})
+    Path(of_hosts.bimi.https_ca_file).write_bytes(b"")
+    with pytest.raises(SettingsError, match=f"\\[bimi\\] https_ca_file {of_hosts.bimi.https_ca_file}: has no cert"):
+        read_files(of_hosts)
+
+
+@pytest.mark.parametrize("setting", ["ca_file", "https_ca_file", "ct_log_list"])
+def test_files_count_for_the_command_although_bimi_is_off(tmp_path: Path, setting: str) -> None:
+    run = authmilter("bimi", "--config", write_settings(tmp_path, {"bimi": {setting: "/nowhere"}}), "a.example")
+    assert (run.status, run.out) == (2, "")
+    assert f"{setting} /nowhere: No such file or directory" in run.err

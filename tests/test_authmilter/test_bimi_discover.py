@@ -81,6 +81,7 @@ def asked(resolver: ZoneResolver) -> list[str]:
         # BIMI-7
         ("p=quarantine; t=y", "u@a.example", "the DMARC policy of a.example is none"),
         ("p=reject; t=y", "u@a.example", "pass"),
+        ("p=reject; sp=quarantine; t=y", "u@a.example", "the DMARC policy of a.example is quarantine in test mode"),
         # the organization's record decides for a subdomain without its own
         ("p=reject", "u@sub.a.example", "pass"),
         ("p=none; sp=reject", "u@sub.a.example", "the DMARC policy of a.example is none"),
@@ -118,6 +119,7 @@ def test_both_the_domain_and_its_organization(own: str, above: str, reason: str)
     [
         ("u@a.example, v@a.example", {}, "From does not hold exactly one address"),  # BIMI-1
         ("u@a.example, v@sub.a.example", {}, "From does not hold exactly one address"),
+        ("u@a.example, A <u@a.example>", {}, "From does not hold exactly one address"),
         (
             "u@a.example\r\nFrom: u@a.example",
             {"mail_from": "u@a.example", "tables": {**OFF, "dmarc": {"on_bad_from": "accept"}}},
@@ -132,6 +134,21 @@ def test_who_is_not_looked_at(author: str, how: dict[str, Any], reason: str) -> 
     assert fact.result is BimiResult.SKIPPED
     assert fact.reason.startswith(reason)
     assert asked(resolver) == []
+
+
+@pytest.mark.parametrize(("ip", "result"), [("192.0.2.9", BimiResult.SKIPPED), ("192.0.2.1", BimiResult.PASS)])
+def test_a_signature_that_leaves_the_end_unsigned_is_not_enough(ip: str, result: BimiResult) -> None:
+    """Whoever adds to such a message would do it under the sender's logo; nor does it vouch for a selector."""
+    resolver = ZoneResolver(SENDER + DMARC + DEFAULT + record("brand._bimi.a.example", "brand"))
+    fields, body = split_message(b"BIMI-Selector: v=BIMI1; s=brand\r\nFrom: u@a.example\r\nSubject: x\r\n\r\nx\r\n")
+    fields = [sign(fields, body, "a.example", "s", KEY, signed="From:Subject:BIMI-Selector", length=3), *fields]
+    message = join_message(fields, body + b"Pay to another account\r\n")
+    tables = {**OFF, "dkim": {"accept_partial_body": True}}
+    outcome = run_message(message, resolver, ip=ip, mail_from="u@a.example", tables=tables)
+    assert str(outcome.facts.dmarc[0].result) == "pass"
+    fact = outcome.facts.bimi
+    assert fact
+    assert (fact.result, fact.selector) == (result, "default" if result is BimiResult.PASS else "")
 
 
 def test_a_failed_look_up_of_the_organization_is_a_temperror() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from authmilter.facts import Authority, BimiResult
+from authmilter.setup import make_setup
 from authmilter.transaction import Outcome
 from tests.support.bimi_world import BimiWorld
-from tests.support.inbound import run_message, setup_of
+from tests.support.dns_server import FakeDns
+from tests.support.inbound import run_message, settings_of, setup_of
 from tests.support.marks import LOGO, OTHER_LOGO
 from tests.support.zone_resolver import ZoneResolver
 
@@ -167,6 +169,36 @@ def test_a_host_that_does_not_answer_in_time(world: BimiWorld) -> None:
     assert outcome.facts.bimi
     assert 180 < outcome.facts.bimi.ms < 1_500
     assert str(outcome.verdict.decision) == "accept"
+
+
+SLOW_DNS = {
+    "the record": ";FAULT default._bimi.a.example. * timeout\n",
+    "the record of a local part": ";FAULT default._bimi.a.example. * delay=0.3\n;FAULT u._bimi.a.example. * timeout\n",
+    "the domains above": ";FAULT _dmarc.a.example. TXT delay=0.1\n;FAULT _dmarc.example. * timeout\n",
+}
+
+
+@pytest.mark.parametrize("fault", SLOW_DNS)
+def test_a_name_server_that_hangs_holds_nothing_up_either(world: BimiWorld, fault: str) -> None:
+    """Whoever sends mail chooses it, as he does the hosts."""
+    record = f"v=BIMI1; l={L}; lps="
+    author = '_dmarc.a.example. 300 IN TXT "v=DMARC1; p=reject"\n'
+    own = f'a.example. 300 IN TXT "v=spf1 ip4:192.0.2.1 -all"\n{author}default._bimi.a.example. 300 IN TXT "{record}"\n'
+    world.web("web.example", fault="hang")
+    with FakeDns(own + world.hosts_zone() + SLOW_DNS[fault]) as dns:
+        tables = {"bimi": world.settings(budget=1.0, evidence="optional")}
+        tables["dns"] = {"nameservers": [dns.address], "timeout": 10.0}
+        setup = make_setup(settings_of(tables))
+        assert setup.bimi
+        world._sources.append(setup.bimi.source)
+        for name in ("_dmarc.a.example", "_dmarc.example", "a.example"):  # what the other checks wait for is theirs
+            if fault != "the domains above" or name != "_dmarc.example":
+                setup.resolver.txt(name)
+        outcome = run_message(MESSAGE, setup.resolver, ip="192.0.2.1", mail_from="u@a.example", setup=setup)
+    fact = outcome.facts.bimi
+    assert fact
+    assert fact.result is BimiResult.TEMPERROR
+    assert fact.ms < 1_500
 
 
 def test_both_fetches_share_the_budget(world: BimiWorld) -> None:

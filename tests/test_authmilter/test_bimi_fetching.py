@@ -119,8 +119,9 @@ def test_status_codes(world: BimiWorld) -> None:
     host = world.web("brand.example")
     missing = logo(wide(world), "https://brand.example/other.svg")
     assert missing == Fault("brand.example: HTTP status 404")
-    host.status = 503
-    assert logo(wide(world)) == Fault("brand.example: HTTP status 503", temporary=True)
+    for status in (408, 425, 429, 503):
+        host.status = status
+        assert logo(wide(world)) == Fault(f"brand.example: HTTP status {status}", temporary=True)
 
 
 # Redirects
@@ -183,11 +184,12 @@ def test_a_host_whose_certificate_is_not_accepted(world: BimiWorld) -> None:
     assert found == Fault(reason(found))  # nothing that another try would help
 
 
-def test_roots_of_hosts_may_stand_in_ca_file(world: BimiWorld) -> None:
+def test_roots_of_marks_vouch_for_no_host(world: BimiWorld) -> None:
     world.web("brand.example")
     both = world.folder / "both.pem"
     both.write_bytes((world.folder / "marks.pem").read_bytes() + (world.folder / "hosts.pem").read_bytes())
-    assert logo(wide(world, https_ca_file="", ca_file=str(both))) == Indicator(LOGO)
+    found = logo(wide(world, https_ca_file="", ca_file=str(both)))
+    assert reason(found).startswith("the certificate of brand.example is not accepted")
 
 
 # Evidence
@@ -394,13 +396,13 @@ def test_a_failure_is_kept_for_a_while(world: BimiWorld) -> None:
 
 
 def test_what_is_kept_is_bounded(world: BimiWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "MAX_KEPT", 20_000)
+    monkeypatch.setattr(fetching, "MAX_KEPT", 25_000)
     files = {f"/{n}.svg": LOGO.replace(b"</title>", b"x" * 4_000 + b"</title>") for n in range(10)}
     host = world.web("brand.example", files)
     source, _ = timed(world)
     for n in range(10):
         assert isinstance(logo(source, f"https://brand.example/{n}.svg"), Indicator)
-    assert source._known.currsize <= 20_000
+    assert source._known.currsize <= 25_000
     assert isinstance(logo(source, "https://brand.example/9.svg"), Indicator)
     assert host.requests == 10
     assert isinstance(logo(source, "https://brand.example/0.svg"), Indicator)
@@ -428,6 +430,20 @@ def test_closing_gives_up_what_is_under_way(world: BimiWorld) -> None:
     waiting.join(5.0)
     assert found == [Fault("the fetch was given up", temporary=True)]
     assert logo(source, "https://brand.example/other.svg") == Fault("the fetch was given up", temporary=True)
+
+
+def test_a_fetch_that_could_not_begin_is_begun_by_the_next_message(
+    world: BimiWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    world.web("brand.example")
+    source = wide(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        assert logo(source) == Fault("the fetch was given up", temporary=True)
+    assert logo(source) == Indicator(LOGO)
 
 
 def test_no_thread_before_the_first_fetch(world: BimiWorld) -> None:

@@ -64,6 +64,7 @@ GOOD = {
     ),
     "cdata in the title": svg(title="<title><![CDATA[T & T]]></title>"),
     "character references": svg(title="<title>&#65;&amp;</title>"),
+    "viewBox with exponents": svg().replace("0 0 10 10", "-.5e1 +0. 1E1 10.0"),
     "viewBox with commas": svg().replace("0 0 10 10", "-5,-5, 10.0005,10"),
 }
 
@@ -86,6 +87,7 @@ BAD = {
     ("no viewBox", svg().replace(' viewBox="0 0 10 10"', "")): "line 1: <svg>: viewBox is missing",
     ("oblong", svg().replace("0 0 10 10", "0 0 20 10")): "line 1: <svg>: viewBox is not square: 20 by 10",
     ("three numbers", svg().replace("0 0 10 10", "0 0 10")): f'line 1: <svg>: viewBox is "0 0 10", {FOUR}',
+    ("a Python number", svg().replace("0 0 10 10", "0 0 1_0 10")): f'line 1: <svg>: viewBox is "0 0 1_0 10", {FOUR}',
     ("no size", svg().replace("0 0 10 10", "0 0 0 0")): f'line 1: <svg>: viewBox is "0 0 0 0", {FOUR}',
     ("not a number", svg().replace("0 0 10 10", "0 0 nan nan")): f'line 1: <svg>: viewBox is "0 0 nan nan", {FOUR}',
     ("zoom", svg(attributes=' zoomAndPan="magnify"')): 'line 1: <svg>: zoomAndPan is "magnify", not "disable"',

@@ -35,6 +35,19 @@ def test_work_from_many_threads() -> None:
     loop.close()
 
 
+def test_a_thread_that_cannot_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    loop = LoopThread("test")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        with pytest.raises(CancelledError):
+            loop.submit(add(1, 1)).result(10)
+    assert loop.submit(add(1, 1)).result(10) == 2
+    loop.close()
+
+
 def test_no_thread_before_the_first_work() -> None:
     before = set(threading.enumerate())
     loop = LoopThread("test")

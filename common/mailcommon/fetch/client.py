@@ -50,7 +50,6 @@ _REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 §15.4
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     ca_file: str = ""  # PEM file with the trusted roots; "": the system's
-    more_roots: str = ""  # PEM file with roots beside these
     https_port: int = 443
     timeout: float = 60.0  # seconds for one fetch in all
     proxy: str = ""  # "http://HOST:PORT": an HTTP proxy that tunnels (CONNECT)
@@ -77,7 +76,7 @@ class Client:
             raise ValueError(f"proxy {settings.proxy}: must begin with http://")
         self._resolver = resolver
         self._settings = settings
-        self._tls = trust(settings.ca_file, settings.more_roots)
+        self._tls = trust(settings.ca_file)
         self._places = asyncio.Semaphore(settings.max_concurrent)
         self._session: aiohttp.ClientSession | None = None
 

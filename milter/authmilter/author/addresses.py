@@ -27,7 +27,7 @@ class Found:
     """What was read: domains in order of appearance (A-labels), and what ended the reading."""
 
     domains: dict[str, None] = field(default_factory=dict)
-    addresses: dict[str, None] = field(default_factory=dict)  # local-part without quotes, "@", domain
+    addresses: list[str] = field(default_factory=list)  # all of them: local-part without quotes, "@", domain
     problem: str = ""
 
 
@@ -135,7 +135,7 @@ class _Reader:
             self.group = True
         if domain:
             self.found.domains[domain] = None
-            self.found.addresses[f"{_local_part(tokens)}@{domain}"] = None
+            self.found.addresses.append(f"{_local_part(tokens)}@{domain}")
         return domain
 
     def _end_element(self) -> None:

@@ -38,14 +38,14 @@ def parse_author(from_values: Sequence[bytes], max_domains: int = MAX_DOMAINS) -
     if not from_values:
         return Author((), "there is no From header field")
     domains: dict[str, None] = {}
-    addresses: dict[str, None] = {}
+    addresses: list[str] = []
     problem = ""
     left = _MAX_BYTES
     for value in from_values:
         left -= len(value)
         found, wrong, written = _read(value, max_domains) if left >= 0 else _scan_only(value, max_domains)
         domains |= found
-        addresses |= written
+        addresses += written
         problem = problem or wrong
         if len(domains) > max_domains:
             break
@@ -61,7 +61,7 @@ def _parse_short(value: bytes, max_domains: int) -> Author:
     return _author(domains, problem, max_domains, addresses)
 
 
-def _author(domains: dict[str, None], problem: str, max_domains: int, addresses: dict[str, None]) -> Author:
+def _author(domains: dict[str, None], problem: str, max_domains: int, addresses: list[str]) -> Author:
     if len(domains) > max_domains:
         return Author(tuple(domains)[:max_domains], f"the From field names more than {max_domains} domains")
     if not domains and not problem:
@@ -71,7 +71,7 @@ def _author(domains: dict[str, None], problem: str, max_domains: int, addresses:
     return Author(tuple(domains), problem, () if problem else tuple(addresses))
 
 
-def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
+def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str, list[str]]:
     """The domains of one field, what is wrong with it, and the addresses."""
     text = value.decode("utf-8", "surrogateescape")
     if "\n" in text:
@@ -80,10 +80,10 @@ def _read(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[st
     found = read_addresses(tokens, max_domains)
     problem = problem or found.problem
     if problem:
-        return found.domains | scan_domains(text, max_domains), problem, {}
+        return found.domains | scan_domains(text, max_domains), problem, []
     return found.domains, "", found.addresses
 
 
-def _scan_only(value: bytes, max_domains: int) -> tuple[dict[str, None], str, dict[str, None]]:
+def _scan_only(value: bytes, max_domains: int) -> tuple[dict[str, None], str, list[str]]:
     text = value[:_MAX_BYTES].decode("utf-8", "surrogateescape")
-    return scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes", {}
+    return scan_domains(text, max_domains), f"the From field is larger than {_MAX_BYTES} bytes", []

@@ -7,6 +7,7 @@ Limits: four look-ups.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from authmilter.bimi import names
 from authmilter.bimi.record import NOTHING, Record, parse
@@ -14,6 +15,14 @@ from authmilter.bimi.selector import of_local_part
 from authmilter.facts import BimiResult
 from mailcommon.dns.answer import Status
 from mailcommon.dns.resolver import Resolver
+
+
+class LookUp(NamedTuple):
+    """One look-up."""
+
+    name: str
+    found: str  # the record, or why there is none to use
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class Discovery:
     selector: str = ""
     record: Record = NOTHING
     reason: str = ""
-    steps: tuple[tuple[str, str], ...] = ()  # each name that was asked, and what is there: for people
+    steps: tuple[LookUp, ...] = ()  # for people
 
 
 def record_name(selector: str, domain: str) -> str:
@@ -38,7 +47,7 @@ def discover(author: str, organization: str, selector: str, local_part: str, res
     domains = tuple(dict.fromkeys((author, organization)))
     for domain in domains:
         resolver.start("TXT", record_name(selector, domain))
-    steps: list[tuple[str, str]] = []
+    steps: list[LookUp] = []
     for domain in domains:
         found = _at(selector, domain, resolver, steps)
         if found is None:
@@ -50,26 +59,26 @@ def discover(author: str, organization: str, selector: str, local_part: str, res
     return Discovery(BimiResult.NONE, reason=f"there is no record at {name}", steps=tuple(steps))
 
 
-def _at(selector: str, domain: str, resolver: Resolver, steps: list[tuple[str, str]]) -> Discovery | None:
+def _at(selector: str, domain: str, resolver: Resolver, steps: list[LookUp]) -> Discovery | None:
     """What is published at one name; None if no BIMI record is."""
     name = record_name(selector, domain)
     answer = resolver.txt(name)
     if answer.status.failed:
         reason = f"{name}: {answer.status.value}"
-        steps.append((name, answer.status.value))
+        steps.append(LookUp(name, answer.status.value, failed=True))
         return Discovery(BimiResult.TEMPERROR, domain, selector, reason=f"look-up failed: {reason}")
     texts = answer.records if answer.status is Status.OK else ()
     found = [(text, record) for text in texts if (record := parse(text)) is not None]
     if not found:
-        steps.append((name, "no record"))
+        steps.append(LookUp(name, "no record"))
         return None
     if len(found) > 1:
         # BIMI core §7.2: with several of them "BIMI processing MUST NOT be performed"
         reason = f"there are {len(found)} records at {name}"
-        steps.append((name, f"{len(found)} records"))
+        steps.append(LookUp(name, f"{len(found)} records"))
         return Discovery(BimiResult.FAIL, domain, selector, reason=reason)
     text, record = found[0]
-    steps.append((name, text.decode("utf-8", "replace")))
+    steps.append(LookUp(name, text.decode("utf-8", "replace")))
     if record.fault:
         return Discovery(BimiResult.FAIL, domain, selector, record, f"the record at {name}: {record.fault}")
     if record.declines:
@@ -77,7 +86,7 @@ def _at(selector: str, domain: str, resolver: Resolver, steps: list[tuple[str, s
     return Discovery(None, domain, selector, record)
 
 
-def _by_local_part(found: Discovery, local_part: str, resolver: Resolver, steps: list[tuple[str, str]]) -> Discovery:
+def _by_local_part(found: Discovery, local_part: str, resolver: Resolver, steps: list[LookUp]) -> Discovery:
     """The record that lps= leads to, else `found` (BIMI core §4.5)."""
     if found.record.prefixes is None:
         return found

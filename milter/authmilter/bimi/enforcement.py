@@ -26,7 +26,7 @@ def lax(tree: DomainTree) -> str:
             return f"the DMARC policy of {domain} is none"
         if tags.sp is Policy.NONE:
             return f"the DMARC policy of {domain} for its subdomains is none"
-        if tags.testing and tags.p is Policy.QUARANTINE:
+        if tags.testing and Policy.QUARANTINE in (tags.p, tags.sp):
             # RFC 9989 §4.7: t=y takes a policy one step down, so that nothing is enforced; the drafts have only pct
             return f"the DMARC policy of {domain} is quarantine in test mode"
         if tags.p is Policy.QUARANTINE and tags.pct != 100:

@@ -1,7 +1,7 @@
 """BIMI for one message (BIMI core §7): DMARC's facts, a resolver and a source in, a `BimiFact` out.
 
 Diagnostics: the fact's result and reason; nothing is raised.
-Limits: four look-ups, two URIs, `BimiSettings.seconds` of waiting for them in all.
+Limits: four look-ups and two URIs; how long they may take is the caller's word.
 Security: nothing is looked up or fetched before DMARC has passed with a policy that enforces (BIMI core §7.2).
 """
 
@@ -32,9 +32,9 @@ class Asked:
 
 
 def evaluate(
-    asked: Asked, resolver: Resolver, source: Source, settings: BimiSettings, clock: Callable[[], float], now: float
+    asked: Asked, resolver: Resolver, source: Source, settings: BimiSettings, left: Callable[[], float], now: float
 ) -> BimiFact:
-    """The indicator for one message. `clock` gives seconds and never goes back; `now` is the time of receipt."""
+    """The indicator for one message. `left` gives the seconds that it may still wait, `now` is the time of receipt."""
     tree = asked.tree
     if tree.failed:
         return BimiFact(BimiResult.TEMPERROR, reason=f"look-up failed: {tree.failed}")
@@ -43,11 +43,11 @@ def evaluate(
     found = discover(tree.author_domain, tree.organization, asked.selector, asked.local_part, resolver)
     if found.result is not None:
         return BimiFact(found.result, found.domain, found.selector, reason=found.reason)
-    return judge(found, source, settings, clock, now)
+    return judge(found, source, settings, left, now)
 
 
-def judge(found: Discovery, source: Source, settings: BimiSettings, clock: Callable[[], float], now: float) -> BimiFact:
-    """The indicator that a record leads to (BIMI core §7.3 to §7.6)."""
+def judge(found: Discovery, source: Source, settings: BimiSettings, left: Callable[[], float], now: float) -> BimiFact:
+    """The indicator that a record leads to (BIMI core §7.3 to §7.6); for the rest see `evaluate`."""
     record = found.record
     fact = BimiFact(
         BimiResult.FAIL,
@@ -64,19 +64,14 @@ def judge(found: Discovery, source: Source, settings: BimiSettings, clock: Calla
     if settings.evidence == "off":
         located = ((names.LOCATION_TAG, record.location.text),)
         return replace(fact, result=BimiResult.PASS, location=located, reason="record only, nothing was fetched")
-    began = clock()
-    until = began + settings.seconds
-    wanted = _wanted(record, settings)
-    for kind, uri in wanted:
+    for kind, uri in _wanted(record, settings):
         source.start(kind, uri)
     if record.evidence and settings.checks_evidence:
-        fact = _with_evidence(fact, record, source, settings, lambda: until - clock(), now)
-    elif settings.evidence == "require":
+        return _with_evidence(fact, record, source, settings, left, now)
+    if settings.evidence == "require":
         reason = "there is no evidence document, and this host shows no indicator without one"
-        fact = replace(fact, result=BimiResult.SKIPPED, reason=reason)
-    else:
-        fact = _self_asserted(fact, record.location, source, until - clock())
-    return replace(fact, ms=(clock() - began) * 1000)
+        return replace(fact, result=BimiResult.SKIPPED, reason=reason)
+    return _self_asserted(fact, record.location, source, left())
 
 
 def _wanted(record: Record, settings: BimiSettings) -> list[tuple[Kind, Uri]]:

@@ -35,7 +35,7 @@ FRESH = 3_600.0  # seconds
 KEPT = 86_400.0  # seconds: what cannot be fetched again counts so long
 FAILED = 600.0  # seconds
 PASSING = 60.0  # seconds
-_ENTRY = 500  # octets that an entry takes beside its text
+_ENTRY = 1_500  # octets that an entry takes with its URI, beside its text
 _CERTIFICATES = 16_384  # octets of a parsed chain, about
 
 _Key = tuple[Kind, str]
@@ -111,7 +111,8 @@ class FetchedAssets:
                 if len(self._flights) >= MAX_UNDER_WAY:
                     return known.asset if known else Fault(f"{MAX_UNDER_WAY} fetches are under way", temporary=True)
                 flight = _Flight(self._thread.submit(self._fly(key, uri)), self._clock())
-                self._flights[key] = flight
+                if not flight.future.cancelled():  # one that never began would never land
+                    self._flights[key] = flight
             return known.asset if known is not None else flight
 
     async def _fly(self, key: _Key, uri: Uri) -> Asset:

@@ -48,6 +48,7 @@ _PASSING = (
     fetched.Fault.HTTP,
 )
 _SERVER_ERROR = 500
+_LATER = (408, 425, 429)  # RFC 9110 §15.5.9, RFC 8470 §5.2, RFC 6585 §4: the same request may have another answer
 
 
 class Fetching(Protocol):
@@ -141,5 +142,5 @@ class Loader:
 
 def as_fault(got: Fetched) -> Fault:
     """A fetch that failed."""
-    passing = got.fault in _PASSING or got.status >= _SERVER_ERROR
+    passing = got.fault in _PASSING or got.status in _LATER or got.status >= _SERVER_ERROR
     return Fault(got.reason, passing)

@@ -1,6 +1,6 @@
 """The files that the operator names: roots of mark certificates, keys of transparency logs.
 
-Each function raises ValueError with a text for people that begins with the setting's name.
+Raises ValueError with a text for people that begins with the setting's name.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from authmilter.bimi.evidence.logs import Logs, parse_logs
 from mailcommon.fetch.trust import trust
 
 
-def read_roots(path: str) -> tuple[x509.Certificate, ...]:
-    """The certificates of a PEM file; none for ""."""
+def read_trust(ca_file: str, ct_log_list: str, https_ca_file: str) -> tuple[tuple[x509.Certificate, ...], Logs | None]:
+    """The roots and the logs that count, each "" for none; and a look whether `https_ca_file` can be used."""
+    found = _roots(ca_file), _logs(ct_log_list)
+    try:
+        trust(https_ca_file)
+    except ValueError as fault:
+        raise ValueError(f"https_{fault}") from None
+    return found
+
+
+def _roots(path: str) -> tuple[x509.Certificate, ...]:
     if not path:
         return ()
     try:
@@ -32,8 +41,7 @@ def read_roots(path: str) -> tuple[x509.Certificate, ...]:
     return tuple(roots)
 
 
-def read_logs(path: str) -> Logs | None:
-    """The logs of a list in JSON; None for ""."""
+def _logs(path: str) -> Logs | None:
     if not path:
         return None
     try:
@@ -42,13 +50,3 @@ def read_logs(path: str) -> Logs | None:
         raise ValueError(f"ct_log_list {path}: {fault.strerror}") from None
     except ValueError as fault:
         raise ValueError(f"ct_log_list {path}: {fault}") from None
-
-
-def check_roots_of_hosts(path: str) -> None:
-    """Whether a file can be used as the roots of HTTPS hosts; "" always can."""
-    if not path:
-        return
-    try:
-        trust(path)
-    except ValueError as fault:
-        raise ValueError(f"https_{fault}") from None

@@ -22,7 +22,7 @@ Limits: 16 key records are read, 4 keys are tried; they are sorted first: the or
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from authmilter.dkim import key as keys
 from authmilter.dkim.header_hash import Header
@@ -130,7 +130,8 @@ def _verified(signature: Signature, key: keys.Key, message: Message, settings: D
     if extra and not settings.accept_added_fields:  # RFC 6376 §8.15
         return fact(signature, DkimResult.POLICY, extra, key)
     testing = "the key is in test mode" if key.testing else ""
-    return fact(signature, DkimResult.PASS, ", ".join(filter(None, (testing, partial, extra))), key)
+    passed = fact(signature, DkimResult.PASS, ", ".join(filter(None, (testing, partial, extra))), key)
+    return replace(passed, partial=bool(partial or extra))
 
 
 def verify(signature: Signature, answer: Answer[bytes], message: Message, settings: DkimSettings) -> DkimFact:

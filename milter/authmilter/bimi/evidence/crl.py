@@ -1,6 +1,7 @@
 """Certificate revocation lists (RFC 5280 §6.3): where they are, and what one says about a certificate. Pure.
 
 Limits: the caller bounds the octets of a list. Indirect lists and such for some reasons only are not understood.
+Security: a list may come by plain http. One of the same issuer that is for other certificates says nothing about this.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from authmilter.bimi.evidence.document import UNREADABLE
+from authmilter.bimi.evidence.document import UNREADABLE, is_authority
 
 _HASHES = ("sha256", "sha384", "sha512")
 
@@ -34,17 +35,16 @@ class Ruling:
 
 def locations(certificate: x509.Certificate) -> tuple[str, ...]:
     """The URLs of the lists of a certificate's issuer, http and https only (RFC 5280 §4.2.1.13)."""
+    names = [name.value for name in _places(certificate) if isinstance(name, x509.UniformResourceIdentifier)]
+    return tuple(name for name in names if name.lower().startswith(("http://", "https://")))
+
+
+def _places(certificate: x509.Certificate) -> list[x509.GeneralName]:
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
-        return ()
-    names = [
-        name.value
-        for point in points
-        for name in point.full_name or ()
-        if isinstance(name, x509.UniformResourceIdentifier)
-    ]
-    return tuple(name for name in names if name.lower().startswith(("http://", "https://")))
+        return []
+    return [name for point in points for name in point.full_name or ()]
 
 
 def judge(octets: bytes, certificate: x509.Certificate, issuer: x509.Certificate, now: float) -> Ruling:
@@ -52,7 +52,7 @@ def judge(octets: bytes, certificate: x509.Certificate, issuer: x509.Certificate
     try:
         pem = octets.lstrip().startswith(b"-----BEGIN")
         crl = x509.load_pem_x509_crl(octets) if pem else x509.load_der_x509_crl(octets)
-        if problem := _problem(crl, issuer, now):
+        if problem := _problem(crl, certificate, issuer, now):
             return Ruling(Standing.UNKNOWN, problem)
         entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
         until = crl.next_update_utc.timestamp() if crl.next_update_utc else now
@@ -63,7 +63,9 @@ def judge(octets: bytes, certificate: x509.Certificate, issuer: x509.Certificate
     return Ruling(Standing.GOOD, "", until)
 
 
-def _problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate, now: float) -> str:
+def _problem(
+    crl: x509.CertificateRevocationList, certificate: x509.Certificate, issuer: x509.Certificate, now: float
+) -> str:
     at = datetime.datetime.fromtimestamp(now, datetime.UTC)
     if crl.issuer != issuer.subject:
         return "it is of another issuer"
@@ -77,8 +79,17 @@ def _problem(crl: x509.CertificateRevocationList, issuer: x509.Certificate, now:
     for extension in crl.extensions:
         value = extension.value
         if isinstance(value, x509.IssuingDistributionPoint):
-            if value.indirect_crl or value.only_some_reasons or value.only_contains_attribute_certs:
-                return "it is not for all certificates of the issuer"
+            if not _is_for(value, certificate):
+                return "it is not for this certificate"
         elif extension.critical:
             return "it has a critical extension that is not known here"  # RFC 5280 §5.2
     return ""
+
+
+def _is_for(scope: x509.IssuingDistributionPoint, certificate: x509.Certificate) -> bool:
+    """RFC 5280 §6.3.3 step (b): whether a list that is not for all covers a certificate, for all reasons."""
+    if scope.indirect_crl or scope.only_some_reasons or scope.only_contains_attribute_certs or scope.relative_name:
+        return False
+    if scope.only_contains_user_certs if is_authority(certificate) else scope.only_contains_ca_certs:
+        return False
+    return not scope.full_name or not set(scope.full_name).isdisjoint(_places(certificate))

@@ -20,7 +20,7 @@ from asn1crypto import algos, core
 
 from authmilter.bimi.indicator import unpack
 
-_DATA_URI = re.compile(r"data:image/svg\+xml(?:\+gzip)?(?:;[a-z0-9=-]+)*;base64,([A-Za-z0-9+/\s]+={0,2}\s*)", re.ASCII)
+_DATA_URI = re.compile(r"data:image/svg\+xml(?:\+gzip)?(?:;[a-z0-9=-]+)*;base64,", re.ASCII)
 _MEDIA_TYPES = ("image/svg+xml", "image/svg+xml+gzip")  # RFC 9399 §7
 # The certificate's signature covers the octets, so that a weak hash of them weakens nothing; issuers still write SHA-1
 _HASHES = {"sha1": hashlib.sha1, "sha256": hashlib.sha256, "sha384": hashlib.sha384, "sha512": hashlib.sha512}
@@ -100,13 +100,13 @@ def _read(der: bytes) -> bytes | str:
     if kind.lower() not in _MEDIA_TYPES:
         return f"its logotype is {kind[:40]}, no SVG"
     for uri in details["logotype_uri"]:
-        if match := _DATA_URI.fullmatch(uri.native):
+        if match := _DATA_URI.match(uri.native):
             break
     else:
         # BIMI evidence §4.1: "embedded directly in the certificate via a DATA URI"
         return "its logotype has no data: URI with an SVG in base64"
     try:
-        octets = base64.b64decode("".join(match[1].split()), validate=True)
+        octets = base64.b64decode("".join(match.string[match.end() :].split()), validate=True)
     except binascii.Error:
         return "the base64 of its logotype is broken"
     svg = unpack(octets)

@@ -51,5 +51,5 @@ def _parts(element: etree._Element, targets: dict[str, etree._Element]) -> list[
     """What is drawn for an element beside itself."""
     if element.tag == _USE:
         names = [str(name).strip().removeprefix("#") for name in map(element.get, profile.HREFS) if name is not None]
-        return [targets[name] for name in names if name in targets] if set(names) <= set(targets) else []
+        return [targets[name] for name in names] if all(name in targets for name in names) else []
     return [child for child in element if isinstance(child.tag, str)]

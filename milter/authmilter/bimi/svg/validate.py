@@ -22,7 +22,9 @@ from authmilter.bimi.svg.repeats import repetition
 _DOCTYPE = re.compile(rb"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 _ENCODING = re.compile(rb"""\A(?:\xef\xbb\xbf)?<\?xml[^>]*?\sencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _URL = re.compile(r"url\s*\(\s*(.)", re.IGNORECASE)
-_NUMBERS = re.compile(r"[\s,]+")
+_SEPARATORS = re.compile(r"[ \t\r\n,]+")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?|[0-9]*\.[0-9]+)(?:[Ee][+-]?[0-9]+)?")
+_LONG = 40  # characters of a number
 _SHOWN = 40  # characters of the document's own text in a complaint
 _SVG_PREFIX = f"{{{profile.SVG}}}"
 _METADATA = f"{_SVG_PREFIX}{profile.METADATA}"
@@ -112,11 +114,14 @@ def _view_box(root: etree._Element) -> Iterator[str]:
     if text is None:
         yield _at(root, "viewBox is missing")
         return
-    try:
-        numbers = [float(number) for number in _NUMBERS.split(text.strip(_BLANKS))]
-    except ValueError:
-        numbers = []
-    if len(numbers) != 4 or not all(abs(number) < 1e9 for number in numbers) or min(numbers[2:]) <= 0:
+    words = _SEPARATORS.split(text.strip(_BLANKS), 4)
+    numbers = [float(word) for word in words if len(word) < _LONG and _NUMBER.fullmatch(word)]
+    if (
+        len(words) != 4
+        or len(numbers) != 4
+        or not all(abs(number) < 1e9 for number in numbers)
+        or min(numbers[2:]) <= 0
+    ):
         yield _at(root, f'viewBox is "{_shown(text)}", not four numbers with a width and a height')
     elif abs(numbers[2] - numbers[3]) > 0.001 * numbers[2]:
         yield _at(root, f"viewBox is not square: {numbers[2]:g} by {numbers[3]:g}")
