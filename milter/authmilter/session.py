@@ -28,17 +28,14 @@ import milter
 from authmilter.actions import Actions, forged_fields
 from authmilter.facts import Client, HeaderField
 from authmilter.headers.claims import CLAIMING_NAMES
-from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Transaction
 from authmilter.verdict import Decision
-from mailcommon.log import safe_value
 
 # libmilter drops a connection over a packet of more than 65,535 octets, and Postfix sends each header field, of up to
 # header_size_limit (102,400), in one packet: such a message would be deferred until it bounces
 _MAX_PACKET = 16 * 1024 * 1024
 _MAX_ORPHANS = 1_000
-_MAX_FAULT = 1_000  # characters of a fault in the log
 _BACKLOG = 512  # connections that wait while every worker is busy or restarting
 _ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.QUARANTINE
 
@@ -170,9 +167,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
             return int(Milter.CONTINUE)
         outcome = self._transaction.finish()
         answer = self._carry_out(outcome.actions)
-        log.info(log_line(outcome, queue_id))
-        if outcome.made.missing_key:
-            log.warning("%s: %s", queue_id or "-", safe_value(outcome.made.unsigned))
+        self._setup().account.message(outcome, queue_id)
         return answer
 
     def _carry_out(self, actions: Actions) -> int:
@@ -195,9 +190,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         deferrals.note(key)
         forever = deferrals.age(key) >= self._setup().rules.max_deferral
         accept = self._setup().accept_on_fault or forever
-        log.error(
-            "%s: internal fault, message %s: %s", queue_id, "accepted" if accept else "deferred", one_line(self.broken)
-        )
+        self._setup().account.fault(queue_id, self.broken, accepted=accept)
         if accept:
             names = self._setup().names
             forged = self._transaction.forged() if self._transaction else forged_fields(self._orphans, names)
@@ -210,14 +203,6 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
             return self.getsymval(name) or ""
         except UnicodeDecodeError:
             return ""
-
-
-def one_line(trace: str) -> str:
-    """The last call and the message of a traceback."""
-    lines = [line.strip() for line in trace.strip().splitlines()]
-    text = " | ".join(lines[-4:])[:_MAX_FAULT]
-    # the text of an exception may hold some of the message
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _path(sent: bytes) -> str:
@@ -305,6 +290,7 @@ def _stop_waiting_in_accept() -> None:
             found = socket.socket(fileno=int(entry.name))
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.setblocking(False)
+                found.set_inheritable(False)  # no program that is started has a use for it
             found.detach()  # it stays open
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from authmilter.account import Account
 from authmilter.actions import Names
 from authmilter.arc.sealer import Sealer
 from authmilter.arc.settings import ArcSettings
@@ -19,6 +20,7 @@ from authmilter.sign.signer import Signer
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
+from mailcommon.dns.counts import DnsCounts
 from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.settings import SettingsError
 
@@ -42,6 +44,7 @@ class Setup:
     sealer: Sealer | None  # None: nothing is sealed
     deferrals: Deferrals
     accept_on_fault: bool = False
+    account: Account = field(default_factory=Account)
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
 
@@ -66,14 +69,23 @@ def read_files(settings: Settings, user: str = "") -> Keyring:
     return keys
 
 
-def make_setup(settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None) -> Setup:
-    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files."""
+def make_setup(
+    settings: Settings,
+    resolver: Resolver | None = None,
+    keys: Keyring | None = None,
+    *,
+    counts: DnsCounts | None = None,
+) -> Setup:
+    """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files.
+
+    `counts` is told of every look-up.
+    """
     signing = settings.signing()
     dkim = settings.dkim
     ring = keys or read_keys(signing)
     signer = Signer(signing, ring)
     sealing = settings.sealing()
-    source = resolver or DnsResolver(settings.dns.for_resolver())
+    source = resolver or DnsResolver(settings.dns.for_resolver(), counts=counts)
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
         names=Names(settings.name(), settings.own_ids, settings.results.auth, settings.spf.received_spf),

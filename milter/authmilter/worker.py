@@ -10,12 +10,18 @@ import threading
 import time
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from authmilter import session
+from authmilter.account import Account
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
+from mailcommon import log as logging_setup
 from mailcommon.log import safe_value
+
+if TYPE_CHECKING:
+    from authmilter.metrics.figures import Figures
 
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
 _PAUSE = 0.2  # seconds between two looks whether they are over
@@ -30,6 +36,7 @@ class Current:
         self._setup: Setup | None = None
         self._settings: Settings | None = None
         self._keys: Keyring | None = None
+        self.figures: Figures | None = None  # None: nothing is counted
 
     def take(self, settings: Settings, keys: Keyring | None = None) -> None:
         """From now on messages are handled with these settings; what DNS has answered is kept if it may be.
@@ -41,7 +48,8 @@ class Current:
         self._keys = keys or read_keys(settings.signing(), former=self._keys)
         for fault in self._keys.faults.values():
             log.warning("[sign] %s", safe_value(fault))
-        new = make_setup(settings, keep, self._keys)
+        new = make_setup(settings, keep, self._keys, counts=self.figures.dns if self.figures else None)
+        new = replace(new, account=Account(self.figures, addresses=settings.log_addresses))
         for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
             log.warning("[dkim] %s", safe_value(fault))
         self._setup = replace(new, deferrals=old.deferrals) if old else new
@@ -64,7 +72,7 @@ def _follow(current: Current, control: int) -> None:
     with os.fdopen(control, "rb") as lines:
         for line in lines:
             new = Settings.model_validate_json(line)
-            log.setLevel(new.log_level.upper())
+            logging_setup.set_up("authmilter", new.log_level, new.log_format)
             current.take(new)
     # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
     # libmilter drops its sessions as soon as it is told to stop.

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from mailcommon import settings as files
-from mailcommon.setting_types import Dns, OctalMode, SocketAddress, is_host
+from mailcommon.setting_types import Dns, LogFormat, Metrics, OctalMode, SocketAddress
 from mailcommon.settings import Section
 
 DEFAULT_FILE = Path("/etc/gatepost/tlspolicyd.toml")
@@ -43,18 +43,6 @@ def _proxy(value: str) -> str:
     return value
 
 
-def _listen(value: str) -> str:
-    if not value:
-        return value
-    host, _, port = value.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not is_host(bare) or (":" in bare) != host.startswith("["):
-        raise ValueError('must be "HOST:PORT", "[IPv6]:PORT" or ""')
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise ValueError(f"{port!r} is not a port")
-    return value
-
-
 class Sts(Section):
     timeout: Annotated[float, Field(gt=0, le=600)] = 60.0  # RFC 8461 §3.3 suggests one minute
     # socketmap_table(5): Postfix gives up after 100 seconds
@@ -75,10 +63,6 @@ class Cache(Section):
     entries: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
 
 
-class Metrics(Section):
-    listen: Annotated[str, AfterValidator(_listen)] = ""
-
-
 class Settings(Section):
     """The whole file."""
 
@@ -91,6 +75,7 @@ class Settings(Section):
     read_timeout: Annotated[float, Field(gt=0, le=600)] = 20.0
     site_level: Literal["none", "may", "encrypt", "dane", "dane-only", "verify", "secure", "fingerprint"] = "dane"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "text"
     dns: Dns = Dns()
     sts: Sts = Sts()
     dane: Dane = Dane()

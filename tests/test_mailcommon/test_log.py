@@ -43,4 +43,4 @@ def test_long_values_are_cut() -> None:
 
 
 def test_empty_values_are_left_out() -> None:
-    assert pairs(a="", b=None, c=0, d="x") == "c=0 d=x"
+    assert str(pairs(a="", b=None, c=0, d="x", e=())) == "c=0 d=x"
