@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from authmilter.metrics.figures import Figures
 
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
+FLUSH_SECONDS = 1.0  # between two writings of the metrics
 _PAUSE = 0.2  # seconds between two looks whether they are over
 
 log = logging.getLogger("authmilter")
@@ -65,7 +66,11 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
     sys.excepthook = _log_unreadable
     current.take(settings, keys)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
+    if current.figures:
+        threading.Thread(target=current.figures.flush_each, args=(FLUSH_SECONDS,), name="figures", daemon=True).start()
     session.serve_connections()
+    if current.figures:
+        current.figures.flush()
 
 
 def _follow(current: Current, control: int) -> None:

@@ -176,5 +176,5 @@ async def _open(
     )
     await policies.start()
     lasting = _Lasting(policies)
-    metrics.watch_cache(policies.keeper.modes, lasting.oldest)
+    metrics.watch_cache(policies.keeper.modes, lasting.oldest, lambda: policies.keeper.up)
     return lasting

@@ -31,6 +31,8 @@ class Metrics:
         self.dns = DnsCounts()
         self._modes: Callable[[], Mapping[str, int]] = dict
         self._oldest: Callable[[], float | None] = lambda: None
+        self._store_up: Callable[[], bool] = lambda: True
+        self._dane: bool | None = None
         self._connections: Callable[[], int] = int
         self._fetches = Counter("tlspolicyd_fetches", "Policy fetches by outcome.", ["outcome"], registry=self.registry)
         self._seconds = Histogram(
@@ -71,12 +73,22 @@ class Metrics:
         """A fault inside was caught."""
         self._faults.inc()
 
-    def watch_cache(self, modes: Callable[[], Mapping[str, int]], oldest: Callable[[], float | None]) -> None:
+    def watch_cache(
+        self,
+        modes: Callable[[], Mapping[str, int]],
+        oldest: Callable[[], float | None],
+        store_up: Callable[[], bool],
+    ) -> None:
         """How the page learns the number of policies by mode, and when the oldest was fetched (unix seconds).
 
-        Both are called for each reading of the page and must not wait.
+        `store_up`: whether the store answered the last time. All are called for each reading of the page, and must not
+        wait.
         """
-        self._modes, self._oldest = modes, oldest
+        self._modes, self._oldest, self._store_up = modes, oldest, store_up
+
+    def dane(self, active: bool | None) -> None:
+        """Whether DANE is looked at; None: it is off by setting."""
+        self._dane = active
 
     def watch_connections(self, number: Callable[[], int]) -> None:
         """How the page learns the number of open connections."""
@@ -95,6 +107,15 @@ class Metrics:
         for mode, number in self._modes().items():
             policies.add_metric([mode], number)
         yield policies
+        yield GaugeMetricFamily(
+            "tlspolicyd_store_up", "1 if the store answered the last time, else 0.", value=float(self._store_up())
+        )
+        if self._dane is not None:
+            yield GaugeMetricFamily(
+                "tlspolicyd_dane_active",
+                "1 if DANE is looked at, 0 if the resolver does not validate; absent if it is off by setting.",
+                value=float(self._dane),
+            )
         hits, asked = self.dns.now()
         queries = CounterMetricFamily(
             "tlspolicyd_dns_queries", "Look-ups that went to a name server, by outcome.", labels=["outcome"]

@@ -183,6 +183,7 @@ class Service(Generic[G]):
                 level = logging.INFO if found.word is validation.Word.YES else logging.WARNING
                 again = _ASK_AGAIN[found.word]
             gate.use_dane(why_not)
+            self._metrics.dane(not why_not if self._settings.dane.enabled else None)
             if line != said:
                 self._ready.clear()
                 log.log(level, "%s", line)

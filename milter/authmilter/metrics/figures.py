@@ -1,5 +1,8 @@
 """What is counted, by name and label. Labels are words of ours and of the RFCs, never text from outside.
 
+A worker notes what it has to count and writes it into the shared files every second: a message costs it microseconds.
+What a process that is killed had noted in its last second is lost.
+
 Limits: see `Words`.
 """
 
@@ -28,6 +31,9 @@ _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 # the best one last
 _DKIM_BEST = tuple(DkimResult(word) for word in ("none", "permerror", "neutral", "policy", "fail", "temperror", "pass"))
 
+# (decision, rule, would_be, signing, sealing), (method, result) of each, results of the signatures
+_Words = tuple[tuple[str, str, str | None, str, str], tuple[tuple[str, str], ...], tuple[str, ...]]
+
 
 class Figures:
     """All figures of the daemon. Thread safe. Every process has the same ones; `Shared` says where they are kept."""
@@ -36,8 +42,11 @@ class Figures:
         self._registry = registry = CollectorRegistry()  # the page is made from the files
         self._words = Words()
         self.dns = DnsCounts()
-        self._dns_lock = threading.Lock()
         self._dns_seen = self.dns.now()
+        self._lock = threading.Lock()
+        self._noted: dict[_Words, int] = {}
+        self._times: list[tuple[float, float | None]] = []  # seconds in all, and for DNS
+        self._new = threading.Event()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"authmilter_{name}", text, labels, registry=registry)
@@ -103,37 +112,54 @@ class Figures:
         )
 
     def message(self, outcome: Outcome) -> None:
-        """A message has been decided."""
-        verdict, facts = outcome.verdict, outcome.facts
-        self._messages.labels(verdict.decision, self._words.bounded("rule", verdict.rule)).inc()
-        if verdict.would_be:
-            self._would_be.labels(verdict.would_be).inc()
-        if facts.judged:
-            for method, word in _results(facts, verdict.author_domain):
-                self._results[method][word].inc()
-            for signature in facts.dkim:
-                self._signatures[signature.result].inc()
-        made, sealed = outcome.made, outcome.sealed
-        if made.missing_key or made.unsigned or made.signed:
-            self._signed["no-key" if made.missing_key else "unsigned" if made.unsigned else "signed"].inc()
-        if sealed.status or sealed.unsealed:
-            self._sealed["sealed" if sealed.status else "unsealed"].inc()
-        self._total.observe(outcome.ms / 1000)
-        if facts.judged:
-            self._dns_wait.observe(outcome.dns_ms / 1000)
-        self._take_dns()
+        """A message has been decided. Costs little: `flush` does the work, for all that have the same words at once."""
+        verdict, facts, made, sealed = outcome.verdict, outcome.facts, outcome.made, outcome.sealed
+        signing = "no-key" if made.missing_key else "unsigned" if made.unsigned else "signed" if made.signed else ""
+        sealing = "sealed" if sealed.status else "unsealed" if sealed.unsealed else ""
+        words = (
+            (verdict.decision, verdict.rule, verdict.would_be, signing, sealing),
+            tuple(_results(facts, verdict.author_domain)) if facts.judged else (),
+            tuple(fact.result for fact in facts.dkim),
+        )
+        with self._lock:
+            self._noted[words] = self._noted.get(words, 0) + 1
+            self._times.append((outcome.ms / 1000, outcome.dns_ms / 1000 if facts.judged else None))
+        self._new.set()
 
-    def _take_dns(self) -> None:
-        """What the resolver has counted since the last message: it is far too busy to write each time."""
-        with self._dns_lock:
-            hits, asked = self.dns.now()
-            hits_before, asked_before = self._dns_seen
+    def flush_each(self, seconds: float) -> None:
+        """Write what is noted, over and over; for a thread of its own."""
+        while True:
+            self._new.wait()
+            time.sleep(seconds)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been noted since the last time into the shared files."""
+        self._new.clear()
+        with self._lock:
+            noted, self._noted = self._noted, {}
+            times, self._times = self._times, []
+            (hits, asked), (hits_before, asked_before) = self.dns.now(), self._dns_seen
             self._dns_seen = hits, asked
-        if hits > hits_before:
-            self._hits.inc(hits - hits_before)
+        for ((decision, rule, would_be, signing, sealing), results, signatures), number in noted.items():
+            self._messages.labels(decision, self._words.bounded("rule", rule)).inc(number)
+            if would_be:
+                self._would_be.labels(would_be).inc(number)
+            if signing:
+                self._signed[signing].inc(number)
+            if sealing:
+                self._sealed[sealing].inc(number)
+            for method, result in results:
+                self._results[method][result].inc(number)
+            for result in signatures:
+                self._signatures[result].inc(number)
+        for total, dns in times:
+            self._total.observe(total)
+            if dns is not None:
+                self._dns_wait.observe(dns)
+        self._hits.inc(hits - hits_before)
         for status, number in asked.items():
-            if number > asked_before[status]:
-                self._queries[status.value].inc(number - asked_before[status])
+            self._queries[status.value].inc(number - asked_before[status])
 
     def fault(self, done: str) -> None:
         """A fault of ours spoiled a message, which was "deferred" or "accepted"."""
