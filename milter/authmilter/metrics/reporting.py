@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 
@@ -18,6 +19,7 @@ from mailcommon.metrics.page import listen
 from mailcommon.privileges import StartError
 
 _QUICK_SECONDS = 5.0  # of a page process that failed as soon as it ran
+_STOP_SECONDS = 3.0
 _MOST_QUICK = 3  # of these in a row are replaced: mail must not wait for a parent that is busy with it
 
 log = logging.getLogger("authmilter")
@@ -94,6 +96,17 @@ class Reporting:
         if self._control >= 0:
             os.close(self._control)
             self._control = -1
+            self._wait()
         self._listening.close()
         if self._shared is not None:
             self._shared.remove()
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _STOP_SECONDS
+        while not os.waitpid(self._page, os.WNOHANG)[0]:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                os.kill(self._page, signal.SIGKILL)
+                os.waitpid(self._page, 0)
+                return
+            signal.sigtimedwait({signal.SIGCHLD}, left)
