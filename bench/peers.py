@@ -72,6 +72,11 @@ def _noop(extra: int) -> Callable[[Place], Sequence[str | Path]]:
     return command
 
 
+def _with_bimi(place: Place) -> Sequence[str | Path]:
+    """The mail of the corpus has no BIMI record: what looking for one costs."""
+    return _ours(place, '[bimi]\nenabled = true\nevidence = "optional"\n')
+
+
 def _without_arc(place: Place) -> Sequence[str | Path]:
     return _ours(place, "[arc]\nenabled = false\n")
 
@@ -176,6 +181,7 @@ PEERS = (
     Peer("ours", _ours, _ALL),
     Peer("ours-no-arc", _without_arc, _ALL),
     Peer("ours-metrics", _with_metrics, _ALL),
+    Peer("ours-bimi", _with_bimi, _ALL),
     Peer("opendkim", _opendkim, ("dkim=pass",)),
     Peer("opendmarc", _opendmarc, ("spf=pass", "dmarc=pass"), after_dkim=True),
     Peer("rspamd", _rspamd, _ALL),

@@ -1,8 +1,9 @@
 """Real mail through a real Postfix and both daemons, shown: `python -m demo`.
 
-At the inbound gate: Postfix, a resolver and the milter, and five messages from outside. At the outbound gate: Postfix,
-the policy daemon, and mail to recipients with good and bad TLS. Everything runs on loopback addresses with its files in
-/tmp and is stopped at the end; a Postfix or resolver of the host is left alone.
+At the inbound gate: Postfix, a resolver and the milter, and six messages from outside, one of them with a brand
+indicator. At the outbound gate: Postfix, the policy daemon, and mail to recipients with good and bad TLS. Everything
+runs on loopback addresses with its files in /tmp and is stopped at the end; a Postfix or resolver of the host is left
+alone.
 
 Exit status 0: everything came out as it should; 1: it did not, or something could not be started.
 """
@@ -19,6 +20,7 @@ import click
 from rich.console import Console
 
 from demo import outbound
+from demo.brand import Brand, serve
 from demo.cases import cases
 from demo.show import make_console, show_message, show_table, step
 from demo.ways import ThroughPostfix, ThroughProtocol, Way
@@ -34,21 +36,21 @@ from tests.support.unbound import PrivateUnbound
 
 
 @contextlib.contextmanager
-def _resolver(console: Console, missing: str) -> Iterator[str]:
+def _resolver(console: Console, missing: str, brand: Brand) -> Iterator[str]:
     """A name server over the domains of the demonstration; gives its "IP:PORT"."""
     if missing:
         console.print(f"[yellow]No real resolver: {missing}.[/] A small one in Python answers instead.")
-        with FakeDns(zone()) as fake:
+        with FakeDns(zone() + brand.zone) as fake:
             yield fake.address
         return
     with contextlib.ExitStack() as stack:
-        with step(console, "a resolver (unbound) with four domains"):
-            server = stack.enter_context(PrivateUnbound(zone()))
+        with step(console, "a resolver (unbound) with five domains"):
+            server = stack.enter_context(PrivateUnbound(zone() + brand.zone))
         yield server.address
 
 
 @contextlib.contextmanager
-def _way(console: Console, resolver: str, missing: str) -> Iterator[Way]:
+def _way(console: Console, resolver: str, missing: str, brand: Brand) -> Iterator[Way]:
     """The milter, with Postfix before it if this machine has one."""
     with contextlib.ExitStack() as stack:
         server = None
@@ -58,8 +60,9 @@ def _way(console: Console, resolver: str, missing: str) -> Iterator[Way]:
             with step(console, "a private Postfix"):
                 server = stack.enter_context(PrivatePostfix(milter=MILTER_SPEC, domains=[HOME]))
         with step(console, "the milter (authmilter serve)"):
+            settings = gate_settings(resolver, {"bimi": brand.settings})
             socket = f"unix:{server.milter_socket}" if server else ""
-            milter = stack.enter_context(MilterDaemon(gate_settings(resolver), socket=socket))
+            milter = stack.enter_context(MilterDaemon(settings, socket=socket))
         yield ThroughPostfix(server, milter) if server else ThroughProtocol(milter)
 
 
@@ -81,7 +84,11 @@ def main(no_postfix: bool, no_unbound: bool) -> None:
         left_out = "it takes a real Postfix and a real resolver"
     try:
         console.rule("[bold]The inbound gate", align="left")
-        with _resolver(console, no_resolver) as address, _way(console, address, no_server) as way:
+        with (
+            serve() as brand,
+            _resolver(console, no_resolver, brand) as address,
+            _way(console, address, no_server, brand) as way,
+        ):
             for case in cases():
                 with step(console, f"sent: {case.story}"):
                     outcomes.append((case, way.send(case)))

@@ -1,14 +1,18 @@
-"""The five messages of the demonstration, and what has to become of each."""
+"""The six messages of the demonstration, and what has to become of each."""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 
-from demo.world import ALUMNI, BANK, HOME, MALLORY, SHOP, Sender
+from demo.brand import LOGO, MARK_TYPE
+from demo.world import ALUMNI, BANK, GALLERY, HOME, MALLORY, MARK_URI, SHOP, Sender
 from tests.support.postfix_config import HOSTNAME
 
 Fields = list[tuple[str, str]]
 
+_FORGED_BRAND = "BIMI-Location: v=BIMI1; l=https://mallory.example/bank.svg\nBIMI-Indicator: PHN2Zy8+"
 FORGED = "dmarc=pass header.from=bank.example"  # what the forger claims in our name
 
 
@@ -26,6 +30,7 @@ class Case:
     results: tuple[str, ...] = ()  # what our Authentication-Results must say
     gone: str = ""  # what must no longer stand in the header
     kept: str = ""  # what must still stand there
+    brand: bytes = b""  # the logo that it must carry
     rcpt: str = f"me@{HOME}"
 
 
@@ -112,6 +117,17 @@ def cases() -> list[Case]:
             "250 2.0.0",
             results=("spf=fail", "dkim=pass", "dmarc=pass"),
         ),
+        Case(
+            "brand indicator",
+            "gallery.example has a logo with a mark certificate, and brings a forged one along",
+            GALLERY,
+            "art@gallery.example",
+            GALLERY.sign(_message("Gallery <art@gallery.example>", "New pictures", _FORGED_BRAND)),
+            "delivered",
+            "250 2.0.0",
+            results=("dmarc=pass", f"bimi=pass ({MARK_TYPE})", "policy.authority=pass"),
+            brand=LOGO,
+        ),
     ]
 
 
@@ -136,4 +152,21 @@ def checks(case: Case, result: Result) -> list[tuple[str, bool]]:
         found.append(("the forged results are gone", case.gone not in everything))
     if case.kept:
         found.append((f"what {case.kept} wrote is kept", case.kept in everything))
+    if case.brand:
+        locations = [value for name, value in result.fields if name.lower() == "bimi-location"]
+        found.append(
+            ("BIMI-Location is ours alone", [value.split()[1:] for value in locations] == [[f"a={MARK_URI};"]])
+        )
+        found.append(("BIMI-Indicator is the logo in the certificate", _logos(result.fields) == [case.brand]))
+    return found
+
+
+def _logos(fields: Fields) -> list[bytes]:
+    found = []
+    for name, value in fields:
+        if name.lower() == "bimi-indicator":
+            try:
+                found.append(base64.b64decode("".join(value.split()), validate=True))
+            except binascii.Error:
+                found.append(b"")
     return found

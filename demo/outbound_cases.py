@@ -68,6 +68,7 @@ def _attack(world: Outbound, domain: str) -> None:
     """The policy host does not answer any more, the daemon starts anew, and the MX host shows another's certificate."""
     world.policy_host.host(domain).fault = "reset"
     world.hosts.hosts[_mx(domain)].certificate = world.certificate(world.credentials("mx.mallory.example"))
+    world.daemon.wait_kept(domain)
     world.daemon.restart()
 
 

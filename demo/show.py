@@ -15,6 +15,8 @@ from demo.cases import Case, Result, checks, ours
 
 _STYLES = {"delivered": "green", "held": "yellow", "refused": "red", "deferred": "magenta"}
 _LONG_REPLY = 70  # characters of the reply in the table; the whole stands below it
+_BRAND = ("BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference")
+_LONG_OWN = 14  # lines of one of ours that are shown
 _LONG_FIELD = 4  # lines of a field that is not ours that are shown
 
 
@@ -62,7 +64,8 @@ def show_message(console: Console, case: Case, result: Result) -> bool:
     own = ours(result.fields)
     for name, value in result.fields:
         lines = f"{name}:{value}".split("\n")
-        if value in own:
+        if value in own or name in _BRAND:
+            lines = lines[:_LONG_OWN] + (["\t..."] if len(lines) > _LONG_OWN else [])
             console.print(Text("\n".join(lines), style="green"))
         else:
             more = ["\t..."] if len(lines) > _LONG_FIELD else []

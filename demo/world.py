@@ -18,6 +18,7 @@ class Sender:
     ip: str
     policy: str = ""  # p= of its DMARC record, "" = it has none
     signs: bool = False
+    brand: str = ""  # its BIMI record, "" = it has none
 
     @property
     def host(self) -> str:
@@ -38,6 +39,8 @@ class Sender:
             lines.append(
                 f'_dmarc.{self.domain}. 300 IN TXT "v=DMARC1; p={self.policy}; rua=mailto:dmarc@{self.domain}"'
             )
+        if self.brand:
+            lines.append(f'default._bimi.{self.domain}. 300 IN TXT "{self.brand}"')
         if self.signs:
             lines.append(f'{SELECTOR}._domainkey.{self.domain}. 300 IN TXT "{dns_record(make_key())}"')
         return lines
@@ -52,9 +55,15 @@ BANK = Sender("bank.example", "192.0.2.10", "reject", signs=True)
 SHOP = Sender("shop.example", "192.0.2.20", "quarantine", signs=True)
 MALLORY = Sender("mallory.example", "203.0.113.66")
 ALUMNI = Sender("alumni.example", "198.51.100.7")
+BRAND_HOST = "brand.gallery.example"
+LOGO_URI = f"https://{BRAND_HOST}/logo.svg"
+MARK_URI = f"https://{BRAND_HOST}/mark.pem"
+GALLERY = Sender(
+    "gallery.example", "192.0.2.30", "reject", signs=True, brand=f"v=BIMI1; l={LOGO_URI}; a={MARK_URI}; avp=brand"
+)
 
 
 def zone() -> str:
     """The whole tree as zone text."""
-    senders = (BANK, SHOP, MALLORY, ALUMNI)
+    senders = (BANK, SHOP, MALLORY, ALUMNI, GALLERY)
     return "\n".join(line for sender in senders for line in sender.records()) + "\n"

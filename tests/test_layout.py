@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +85,7 @@ STAGES = {
         "dmarc",
         "iprev",
         "helo",
+        "bimi",
         "headers",
         "sign",
         "arc",
@@ -92,6 +95,8 @@ STAGES = {
         "actions",
         "deferrals",
         "settings",
+        "bimi_check",
+        "bimi_assembly",
         "setup",
         "transaction",
         "logline",
@@ -157,3 +162,18 @@ def test_one_check_never_reads_anothers_insides() -> None:
             for name in imported(path):
                 for other in {"spf", "dkim", "dmarc"} - {check}:
                     assert not name.startswith(f"authmilter.{other}"), f"{path} imports {name}"
+
+
+def test_bimi_takes_facts_and_the_form_of_tag_lists() -> None:
+    for path in (SOURCES["authmilter"] / "bimi").rglob("*.py"):
+        for name in imported(path):
+            assert not name.startswith(("authmilter.spf", "authmilter.dmarc", "authmilter.author"))
+            if name.startswith("authmilter.dkim"):
+                assert name in ("authmilter.dkim", "authmilter.dkim.taglist"), f"{path} imports {name}"
+
+
+def test_what_only_bimi_needs_is_not_loaded_without_it() -> None:
+    code = "import sys, authmilter.server, authmilter.transaction\n"
+    code += "print(*{'lxml', 'aiohttp', 'asn1crypto'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

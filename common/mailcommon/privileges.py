@@ -9,7 +9,10 @@ import grp
 import os
 import pwd
 import socket
+import sysconfig
 from pathlib import Path
+
+_PYTHON = [sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")]
 
 
 class StartError(Exception):
@@ -21,12 +24,15 @@ def require_free(path: Path) -> None:
 
     A socket that a former process left may stay; whoever binds has to remove it.
     """
-    if not path.parent.is_dir():
-        raise StartError(f"{path.parent} does not exist: make the directory that the socket is to be in")
-    if not path.exists():
-        return
-    if not path.is_socket():
-        raise StartError(f"{path} exists and is not a socket")
+    try:
+        if not path.parent.is_dir():
+            raise StartError(f"{path.parent} does not exist: make the directory that the socket is to be in")
+        if not path.exists():
+            return
+        if not path.is_socket():
+            raise StartError(f"{path} exists and is not a socket")
+    except OSError as fault:
+        raise StartError(f"{path}: {fault.strerror}: may this user look there?") from fault
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
@@ -58,13 +64,20 @@ def require_user(name: str) -> pwd.struct_passwd | None:
 
 
 def become(name: str) -> None:
-    """Give up this user's rights for those of user `name`; "" changes nothing."""
+    """Give up this user's rights for those of user `name`; "" changes nothing.
+
+    That user has to be able to read Python and its packages, since some modules are loaded when they are needed.
+    """
     user = require_user(name)
     if user is None or user.pw_uid == os.geteuid():
         return
+    places = [place for place in dict.fromkeys((*_PYTHON, str(Path(__file__).parent))) if Path(place).exists()]
     try:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
     except OSError as fault:
         raise StartError(f"user: only root can become {name}: {fault.strerror}") from fault
+    for place in places:
+        if not os.access(place, os.R_OK | os.X_OK):
+            raise StartError(f"user: {name} cannot read {place}: install Python and Gatepost where every user can read")

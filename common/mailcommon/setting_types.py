@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Annotated, Literal
 
@@ -12,7 +13,8 @@ from mailcommon.dns.settings import DnsSettings, parse_nameserver
 from mailcommon.names import is_hostname
 from mailcommon.settings import Section
 
-_UNIX = re.compile(r"unix:/[^\0]{1,100}").fullmatch  # unix(7): 108 octets at most
+_UNIX = re.compile(r"unix:(/[^\0]+)").fullmatch
+_LONGEST = 101  # octets; unix(7): 108 at most
 _INET = re.compile(r"inet6?:(\d{1,5})@([^\s@]+)").fullmatch
 
 
@@ -26,10 +28,12 @@ def is_host(value: str) -> bool:
 
 
 def _socket(value: str) -> str:
-    match = _INET(value)
-    if _UNIX(value) or (match and 0 < int(match[1]) < 65536 and is_host(match[2])):
+    unix, inet = _UNIX(value), _INET(value)
+    if unix and len(os.fsencode(unix[1])) <= _LONGEST:
         return value
-    raise ValueError('must be "unix:/path" (at most 100 characters) or "inet:PORT@HOST"')
+    if inet and 0 < int(inet[1]) < 65536 and is_host(inet[2]):
+        return value
+    raise ValueError('must be "unix:/path" (at most 100 octets) or "inet:PORT@HOST"')
 
 
 def _mode(value: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from authmilter.facts import HeaderField, MessageFacts, SpfResult
+from authmilter.headers.bimi_fields import bimi_fields
 from authmilter.headers.claims import BIMI, claimed_fields, stripped_fields
 from authmilter.headers.received_spf import render_received_spf
 from authmilter.headers.results_field import render_results
@@ -32,6 +33,7 @@ class Names:
     own_ids: tuple[str, ...] = ()  # further ids that nobody outside may claim (RFC 8601 §5)
     say_auth: bool = False
     received_spf: bool = False
+    keep_indicators: bool = False  # hosts whose results stay have written BIMI fields too
 
 
 def forged_fields(fields: Sequence[HeaderField], names: Names) -> tuple[tuple[str, int], ...]:
@@ -60,7 +62,10 @@ def plan(
     facts: MessageFacts, fields: Sequence[HeaderField], verdict: Verdict, names: Names, *, keep_claims: bool = False
 ) -> Actions:
     """All that follows from the verdict. `keep_claims`: fields with our id come from a host of ours and stay."""
-    remove = tuple(stripped_fields(fields, BIMI)) if keep_claims else forged_fields(fields, names)
+    if keep_claims:
+        remove = () if names.keep_indicators else tuple(stripped_fields(fields, BIMI))
+    else:
+        remove = forged_fields(fields, names)
     add: list[tuple[str, str]] = []
     if facts.judged or (names.say_auth and facts.client.auth_user):
         add.append(("Authentication-Results", render_results(names.authserv_id, facts, _note(verdict))))
@@ -70,6 +75,7 @@ def plan(
             for fact in facts.spf
             if fact.scope == "mfrom"
         ]
+    add += bimi_fields(facts.bimi)
     return Actions(
         verdict.decision,
         tuple(add),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from authmilter.arc.sealer import Sealed
-from authmilter.facts import ArcFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
+from authmilter.facts import ArcFact, BimiFact, Client, DkimFact, DmarcFact, IprevFact, SpfFact
 from authmilter.headers.escape import printable
 from authmilter.settings import Settings
 from authmilter.setup import make_setup
@@ -95,7 +95,11 @@ def authenticate(
     recipients: Iterable[str] = (),
 ) -> Outcome:
     """Drive one message through a `Transaction`; `now` is the time of receipt in unix seconds."""
-    setup = replace(make_setup(settings, resolver, read_keys(settings.signing(), settings.user)), now=lambda: now)
+    keys = read_keys(settings.signing(), settings.user)
+    # a recording has DNS answers only
+    setup = make_setup(settings, resolver, keys, fetch=not isinstance(resolver, ReplayResolver))
+    bimi = setup.bimi and replace(setup.bimi, now=lambda: now)
+    setup = replace(setup, now=lambda: now, bimi=bimi)
     transaction = Transaction(setup, client, mail_from, smtputf8=not mail_from.isascii())
     for recipient in recipients:
         transaction.recipient(recipient.strip().removeprefix("<").removesuffix(">"))
@@ -105,7 +109,11 @@ def authenticate(
     transaction.end_of_headers()
     for start in range(0, len(body), _CHUNK):
         transaction.body(body[start : start + _CHUNK])
-    return transaction.finish()
+    try:
+        return transaction.finish()
+    finally:
+        if setup.bimi:
+            setup.bimi.source.close()
 
 
 def split_message(message: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -169,7 +177,7 @@ def as_object(outcome: Outcome) -> dict[str, Any]:
             "dmarc": _dmarc(deciding, facts.dmarc, facts.author.problem),
             "arc": facts.arc and _arc(facts.arc),
             "iprev": facts.iprev and _iprev(facts.iprev),
-            "bimi": None,
+            "bimi": facts.bimi and _bimi(facts.bimi),
         },
     }
 
@@ -237,6 +245,20 @@ def _dmarc(deciding: DmarcFact | None, every: tuple[DmarcFact, ...], problem: st
 
 def _iprev(fact: IprevFact) -> dict[str, Any]:
     return {"result": str(fact.result), "ip": fact.ip, "name": fact.name, "reason": fact.reason}
+
+
+def _bimi(fact: BimiFact) -> dict[str, Any]:
+    return {
+        "result": str(fact.result),
+        "domain": fact.domain,
+        "selector": fact.selector,
+        "authority": fact.authority and str(fact.authority),
+        "authority_uri": fact.authority_uri,
+        "indicator_uri": fact.indicator_uri,
+        "mark_type": fact.mark_type,
+        "preference": fact.preference,
+        "reason": fact.reason,
+    }
 
 
 def as_text(outcome: Outcome) -> str:

@@ -42,7 +42,7 @@ def _settings_and_files(path: Path | None) -> Settings:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
-    """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC."""
+    """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC, BIMI."""
 
 
 @main.command()
@@ -154,3 +154,35 @@ def check(
         command.fail(PROGRAM, str(fault))
     else:
         click.echo(text)
+
+
+@main.command()
+@config_option
+@click.option("--selector", default="", help="Selector of the record; without it the default one.")
+@click.option("--local-part", default="", help="Local part of the author's address, for records with lps=.")
+@click.option("--record", help="A record that is not published yet, in place of the one in the DNS.")
+@click.option("--svg", type=click.Path(path_type=Path), help="A logo that is not published yet.")
+@click.option("--evidence", type=click.Path(path_type=Path), help="A certificate file (PEM) that is not published yet.")
+@click.option("--svg-out", type=click.Path(path_type=Path), help="Write the logo into this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.argument("domain")
+def bimi(
+    config: Path | None,
+    selector: str,
+    local_part: str,
+    record: str | None,
+    svg: Path | None,
+    evidence: Path | None,
+    svg_out: Path | None,
+    as_json: bool,
+    domain: str,
+) -> None:
+    """Explain the brand indicator of DOMAIN step by step: what passes, what does not, and what mail would carry."""
+    from authmilter import bimi_explain
+
+    settings = _settings(config)
+    try:
+        request = bimi_explain.Request(domain, selector, local_part, record, svg, evidence, svg_out)
+        click.echo(bimi_explain.run(settings, request, as_json=as_json))
+    except bimi_explain.ExplainError as fault:
+        command.fail(PROGRAM, str(fault))

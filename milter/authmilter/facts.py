@@ -8,7 +8,7 @@ exception. Text in these values may come from the message: whoever prints it goe
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -52,6 +52,25 @@ class ArcResult(enum.StrEnum):
     NONE = "none"  # no ARC set
     PASS = "pass"
     FAIL = "fail"  # also where DNS did not answer: every error is permanent (RFC 8617 §5.2.1)
+
+
+class BimiResult(enum.StrEnum):
+    """BIMI core draft §7.7; `bimi.names` says which revision."""
+
+    PASS = "pass"
+    NONE = "none"  # no record
+    FAIL = "fail"  # the record, the indicator or the evidence is not as it must be
+    TEMPERROR = "temperror"  # DNS, or a host that did not answer in time
+    DECLINED = "declined"  # the domain owner publishes that he does not take part
+    SKIPPED = "skipped"  # not looked at: DMARC did not pass, the policy does not enforce, or this host wants more
+
+
+class Authority(enum.StrEnum):
+    """What became of the evidence (BIMI core draft §7.7)."""
+
+    NONE = "none"  # there is none, or it was not looked at
+    PASS = "pass"
+    FAIL = "fail"
 
 
 class IprevResult(enum.StrEnum):
@@ -194,6 +213,7 @@ class PublishedPolicy:
     testing: bool
     rua: tuple[str, ...] = ()
     ruf: tuple[str, ...] = ()
+    pct: int = 100  # historic (RFC 9989 §9.3) and read for BIMI only; -1: it makes no sense
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +231,35 @@ class DmarcFact:
 
 
 @dataclass(frozen=True, slots=True)
+class DomainTree:
+    """An Author Domain among its relatives (RFC 9989 §4.10.2), for checks that build on DMARC."""
+
+    author_domain: str
+    organization: str  # the Organizational Domain
+    policies: tuple[tuple[str, PublishedPolicy], ...] = ()  # of the Author Domain and the Organizational Domain
+    aligned: tuple[str, ...] = ()  # of the signers that were asked about
+    failed: str = ""  # why this cannot be told now
+
+
+@dataclass(frozen=True, slots=True)
+class BimiFact:
+    """The brand indicator of a message and what became of it (BIMI core draft §7)."""
+
+    result: BimiResult
+    domain: str = ""  # of the record that was used, with `selector`
+    selector: str = ""
+    authority: Authority | None = None
+    authority_uri: str = ""  # a=
+    indicator_uri: str = ""  # l=
+    location: tuple[tuple[str, str], ...] = ()  # what BIMI-Location says: ("l", URI), ("a", URI)
+    indicator: bytes = b""  # the SVG, not packed; only with `pass`
+    preference: str = ""  # avp= as published: "brand", "personal", "" if absent or invalid
+    mark_type: str = ""  # of the mark certificate, such as "Registered Mark"
+    reason: str = ""  # for people
+    ms: float = field(default=0.0, compare=False)  # that the message waited for it
+
+
+@dataclass(frozen=True, slots=True)
 class MessageFacts:
     """All facts of one message."""
 
@@ -223,6 +272,7 @@ class MessageFacts:
     dkim: tuple[DkimFact, ...] = ()
     dmarc: tuple[DmarcFact, ...] = ()
     arc: ArcFact | None = None  # None: not looked at
+    bimi: BimiFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
     list_post: str = ""  # content of List-Post

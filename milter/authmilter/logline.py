@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from authmilter.facts import ArcFact
+from authmilter.facts import ArcFact, BimiFact, BimiResult
 from mailcommon.log import Fields, pairs
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def log_fields(outcome: Outcome, *, addresses: bool = False) -> Fields:
         unsigned=masked(outcome.made.unsigned),
         sealed=f"{outcome.sealed.instance}:{outcome.sealed.status}" if outcome.sealed.status else "",
         unsealed=outcome.sealed.unsealed,
+        **_bimi(facts.bimi),
         removed=len(outcome.actions.headers_remove) or "",
         reason=masked(verdict.reason),
         dns_ms=round(outcome.dns_ms, 1),
@@ -69,3 +70,15 @@ def _arc(fact: ArcFact | None) -> str:
         return ""
     sealers = ",".join(one.domain for one in fact.sets)
     return ":".join(filter(None, (fact.result, fact.reason or sealers)))
+
+
+def _bimi(fact: BimiFact | None) -> dict[str, object]:
+    """Where and why, unless there was nothing to look at."""
+    if fact is None or fact.result in (BimiResult.NONE, BimiResult.SKIPPED):
+        return {"bimi": fact.result} if fact else {}
+    return {
+        "bimi": fact.result,
+        "bimi_domain": fact.domain,
+        "bimi_ms": round(fact.ms, 1) if fact.ms else "",
+        "bimi_reason": fact.reason,
+    }

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from authmilter import session, worker
 from authmilter.settings import Settings
-from authmilter.setup import read_files
+from authmilter.setup import preload, read_files
 from authmilter.sign.keyring import Keyring
 from mailcommon import log as logging_setup
 from mailcommon.notify import notify
@@ -74,6 +74,7 @@ class Server:
         """Serve until told to stop; raises StartError before anything runs."""
         number = workers_for(self._settings)
         self._reporting = _reporting(self._settings, number)
+        preload(self._settings)
         self._listen()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._reporting:

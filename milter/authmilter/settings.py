@@ -9,7 +9,7 @@ import ipaddress
 import re
 import socket as sockets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -210,6 +210,33 @@ class Dmarc(Section):
     domains: dict[Annotated[str, AfterValidator(_domain)], DomainRules] = Field(default={})
 
 
+class Bimi(Section):
+    enabled: bool = False
+    evidence: Literal["require", "optional", "off"] = "require"
+    ca_file: str = ""
+    common_marks: bool = True
+    revocation: Literal["off", "soft", "hard"] = "soft"
+    ct_log_list: str = ""
+    compare: bool = False
+    budget: Annotated[float, Field(ge=0, le=10)] = 2.0
+    https_port: Annotated[int, Field(ge=1, le=65_535)] = 443
+    https_ca_file: str = ""
+    allow_private_addresses: bool = False
+    keep_fields: bool = False
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if self.enabled and self.evidence == "require" and not self.ca_file:
+            raise ValueError('ca_file is missing: evidence = "require" needs the roots of mark certificates')
+        if self.enabled and self.evidence != "off":
+            from authmilter.bimi.trust import check_roots_of_hosts, read_logs, read_roots
+
+            read_roots(self.ca_file)
+            read_logs(self.ct_log_list)
+            check_roots_of_hosts(self.https_ca_file)
+        return self
+
+
 class Results(Section):
     auth: bool = False
 
@@ -234,6 +261,7 @@ class Settings(Section):
     dkim: Dkim = Dkim()
     arc: Arc = Arc()
     dmarc: Dmarc = Dmarc()
+    bimi: Bimi = Bimi()
     results: Results = Results()
     sign: Sign = Sign()
     metrics: Metrics = Metrics()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from authmilter.account import Account
 from authmilter.actions import Names
@@ -23,6 +24,9 @@ from authmilter.verdict import Rules
 from mailcommon.dns.counts import DnsCounts
 from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.settings import SettingsError
+
+if TYPE_CHECKING:
+    from authmilter.bimi_check import BimiCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,23 @@ class Setup:
     deferrals: Deferrals
     accept_on_fault: bool = False
     account: Account = field(default_factory=Account)
+    bimi: BimiCheck | None = None  # None: not looked at
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic
+
+
+def preload(settings: Settings) -> None:
+    """Import what only some settings need: done before the fork, the workers share it."""
+    if settings.bimi.enabled:
+        import authmilter.bimi_assembly  # noqa: F401
+
+
+def _bimi(settings: Settings, fetch: bool) -> BimiCheck | None:
+    if not settings.bimi.enabled:
+        return None
+    from authmilter.bimi_assembly import make_bimi_check
+
+    return make_bimi_check(settings, fetch=fetch)
 
 
 def compromised_keys(settings: Settings) -> CompromisedKeys | None:
@@ -66,6 +85,13 @@ def read_files(settings: Settings, user: str = "") -> Keyring:
     keys = read_keys(settings.signing(), user)
     for fault in keys.faults.values():
         raise SettingsError(f"[sign] {fault}")
+    if settings.bimi.enabled:
+        from authmilter.bimi_assembly import mark_settings
+
+        try:
+            mark_settings(settings.bimi)
+        except ValueError as problem:
+            raise SettingsError(f"[bimi] {problem}") from problem
     return keys
 
 
@@ -74,11 +100,12 @@ def make_setup(
     resolver: Resolver | None = None,
     keys: Keyring | None = None,
     *,
+    fetch: bool = True,
     counts: DnsCounts | None = None,
 ) -> Setup:
     """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files.
 
-    `counts` is told of every look-up.
+    Without `fetch` nothing is fetched for BIMI. `counts` is told of every look-up.
     """
     signing = settings.signing()
     dkim = settings.dkim
@@ -88,7 +115,13 @@ def make_setup(
     source = resolver or DnsResolver(settings.dns.for_resolver(), counts=counts)
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
-        names=Names(settings.name(), settings.own_ids, settings.results.auth, settings.spf.received_spf),
+        names=Names(
+            settings.name(),
+            settings.own_ids,
+            settings.results.auth,
+            settings.spf.received_spf,
+            settings.bimi.keep_fields,
+        ),
         rules=settings.rules(),
         resolver=source,
         trusted=Networks(settings.trust.networks),
@@ -112,4 +145,5 @@ def make_setup(
         sealer=Sealer(sealing, ring.keys.get(sealing.file), signer) if sealing else None,
         deferrals=Deferrals(time.monotonic),
         accept_on_fault=settings.on_fault == "accept",
+        bimi=_bimi(settings, fetch),
     )

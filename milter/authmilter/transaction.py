@@ -171,6 +171,8 @@ class Transaction:
             setup.deferrals.note(deferral)
         elif verdict.rule not in ("temperror", "unknown"):
             setup.deferrals.forget(deferral)
+        if setup.bimi and facts.judged and verdict.decision in (Decision.ACCEPT, Decision.QUARANTINE):
+            facts = replace(facts, bimi=setup.bimi.check(facts, self._fields, self._resolver))
         actions = plan(facts, self._fields, verdict, setup.names, keep_claims=self._keep_claims)
         if self._judged and len(actions.headers_remove) > MAX_REMOVED:
             return self._refused(began, "forged-fields", f"more than {MAX_REMOVED} header fields claim to be ours")

@@ -18,7 +18,7 @@ from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
 from mailcommon import log as logging_setup
-from mailcommon.log import safe_value
+from mailcommon.log import one_line, safe_value
 
 if TYPE_CHECKING:
     from authmilter.metrics.figures import Figures
@@ -55,6 +55,8 @@ class Current:
             log.warning("[dkim] %s", safe_value(fault))
         self._setup = replace(new, deferrals=old.deferrals) if old else new
         self._settings = settings
+        if old and old.bimi:
+            old.bimi.source.close()
 
     def __call__(self) -> Setup:
         assert self._setup is not None, "a worker takes settings before it serves"
@@ -76,9 +78,13 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
 def _follow(current: Current, control: int) -> None:
     with os.fdopen(control, "rb") as lines:
         for line in lines:
-            new = Settings.model_validate_json(line)
+            try:
+                new = Settings.model_validate_json(line)
+                current.take(new)
+            except ValueError as fault:  # a file that the parent could read a moment ago
+                log.error("new settings not taken: %s", one_line(str(fault)))
+                continue
             logging_setup.set_up("authmilter", new.log_level, new.log_format)
-            current.take(new)
     # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
     # libmilter drops its sessions as soon as it is told to stop.
     end = time.monotonic() + DRAIN_SECONDS

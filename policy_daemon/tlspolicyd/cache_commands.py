@@ -99,7 +99,8 @@ def _as_outcome(result: dict[str, object]) -> str:
     if result["fetched"]:
         return f"{result['domain']}: fetched, mode {result['mode'] or 'unset'}, id {result['id']}"
     held = f"; the policy held stays, mode {result['mode']}" if result["mode"] else ""
-    return f"{result['domain']}: not fetched: {result['failure'] or ''} {safe_value(result['reason'])}{held}"
+    failure = f"{result['failure']} " if result["failure"] else ""
+    return f"{result['domain']}: not fetched: {failure}{safe_value(result['reason'])}{held}"
 
 
 @asynccontextmanager

@@ -4,10 +4,10 @@ Nothing is decided here about what is cached: `Found` says what the world says, 
 
 Diagnostics: nothing raises but cancellation.
 Limits: how many look-ups begin at a time (`pace`), how many questions and fetches are under way; refreshes have their
-own number, so that they never stand in the way of a first contact. A refresh of a domain that has not failed lately
-keeps its place for ten seconds at most; domains that failed have places of their own, so that hanging policy hosts,
-however many, keep nobody else's policy from being refreshed ahead of its end: 32 places of ten seconds are 276,000 a
-day, more than are kept.
+own number, so that they never stand in the way of a first contact. A refresh keeps its place for ten seconds at most;
+domains that failed twice in two days have all the time and places of their own, so that hanging policy hosts, however
+many, keep nobody else's policy from being refreshed ahead of its end: 32 places of ten seconds are 276,000 a day, more
+than are kept, and each that hangs has two in two days.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Limits:
     questions: int = 500  # TXT look-ups at a time
     fetches: int = 1000  # first contacts
     refreshes: int = 32  # of policies that are held
-    repeats: int = 16  # of those whose refresh failed lately
+    repeats: int = 16  # of those whose refresh failed twice lately
     refreshes_waiting: int = 5000  # for one of the above; the others come again minutes later
     repeats_waiting: int = 200
     flights: int = 20_000  # domains being looked up, most of them waiting for one of the above
@@ -216,7 +216,7 @@ class Discovery:
             policy, failure, reason = result.policy, result.failure, result.reason
         except TimeoutError:
             policy, failure = None, Failure.FETCH
-            reason = f"no policy within {patience or 0.0:g} s; the next try has more time"
+            reason = f"no policy within {patience or 0.0:g} s; it is tried again later"
         except Exception as fault:  # noqa: BLE001 - a bug there must not end the life of a policy here
             _log.exception("sts: %s", pairs(domain=domain, event="error"))
             policy, failure, reason = None, Failure.FETCH, f"error inside: {type(fault).__name__}"

@@ -62,15 +62,15 @@ def _from_systemd() -> tuple[socket.socket, ...]:
 
 def _open_unix(path: Path, settings: Settings) -> socket.socket:
     require_free(path)
-    path.unlink(missing_ok=True)
     group = group_id(settings.socket_group)
     opened = socket.socket(socket.AF_UNIX)
     opened.setblocking(False)
     old = os.umask(0o777)  # nobody may connect before the rights are right
     try:
+        path.unlink(missing_ok=True)
         opened.bind(str(path))
     except OSError as fault:
-        raise StartError(f"{path}: {fault.strerror}: may this user write there?") from fault
+        raise StartError(f"{path}: {fault.strerror or fault}: may this user write there?") from fault
     finally:
         os.umask(old)
     try:

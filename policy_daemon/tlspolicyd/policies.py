@@ -12,26 +12,21 @@ Limits: `discovery.Limits`. Beyond them a domain that is asked for the first tim
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from mailcommon.log import pairs
-from tlspolicyd.cache.entry import Entry, decode
+from tlspolicyd.alerts import Alerts
+from tlspolicyd.cache.entry import Entry
 from tlspolicyd.cache.keeper import Keeper
 from tlspolicyd.cache.store import Store
 from tlspolicyd.clocks import Clocks
 from tlspolicyd.discovery import Discovery, Fetcher, Found, Hooks, Kind, Limits, TxtResolver
-from tlspolicyd.facts import Failure, Mode, StsFact
+from tlspolicyd.facts import Failure, StsFact
+from tlspolicyd.held import Held
 from tlspolicyd.negatives import Negatives
-from tlspolicyd.timing import DAY, Timing
-
-_SKEW = 300.0  # seconds that a fetch may lie ahead of our clock: another host's clock
-_GIVE_UP = 3600.0  # seconds; a mail that waits so long is not yet returned to its sender
-_NOTED = 10_000  # domains whose lost TXT record was logged
-
-_log = logging.getLogger("tlspolicyd")
+from tlspolicyd.suspicions import Suspicions
+from tlspolicyd.timing import Timing
+from tlspolicyd.unreadable import give_up
 
 
 @dataclass(slots=True)
@@ -71,11 +66,10 @@ class Policies:
         self._negatives = Negatives(self._limits.negatives, self._monotonic)
         self._flights: dict[str, _Flight] = {}
         self._tended: set[str] = set()
-        self._tended_again: set[str] = set()  # those whose refresh failed lately
-        self._made: deque[Entry] = deque()
-        self._suspected: OrderedDict[str, tuple[float, float]] = OrderedDict()  # until when, and how long that was
-        self._record_gone: set[str] = set()
-        self._jump_logged = float("-inf")
+        self._tended_again: set[str] = set()  # those whose refresh failed twice lately
+        self._suspicions = Suspicions(self._timing.suspect, self._timing.check_most)
+        self._alerts = Alerts(self._clocks)
+        self._held = Held(self.keeper, self._clocks, self._alerts, self._limits.facts)
 
     def __len__(self) -> int:
         """How many policies are known."""
@@ -88,7 +82,7 @@ class Policies:
 
     @property
     def refreshing(self) -> int:
-        """How many look-ups that `tend` has started, without those of domains whose refresh failed lately."""
+        """How many look-ups that `tend` has started, without those of domains whose refresh failed twice lately."""
         return len(self._tended)
 
     async def start(self) -> None:
@@ -109,8 +103,8 @@ class Policies:
         if entry is not None:
             wall = self._wall()
             # RFC 8461 §5.1: only while the time since the fetch has not exceeded max_age
-            if entry.fetched_at <= wall < entry.fetched_at + entry.max_age or self._in_force(domain, entry, wall):
-                fact = entry.fact or self._make_fact(domain, entry)
+            if entry.fetched_at <= wall < entry.fetched_at + entry.max_age or self._held.in_force(domain, entry, wall):
+                fact = entry.fact or self._held.make_fact(domain, entry)
                 if fact is not None:
                     if self._monotonic() >= entry.check_at:
                         self._check(domain, entry)
@@ -147,20 +141,14 @@ class Policies:
         and forget to change the id.
         """
         now = self._monotonic()
-        until, pause = self._suspected.get(domain, (0.0, 0.0))
-        if self.keeper.get(domain) is None or now < until:
+        if self.keeper.get(domain) is None or self._suspicions.early(domain, now):
             return
         flight = self._flights.get(domain)
         if flight is not None:
             flight.suspected = True  # it may end without a fetch
             return
-        _log.info("sts: %s", pairs(domain=domain, event="the policy held allows no MX host, looking for a newer one"))
-        # a domain that stays wrong is asked less and less often
-        pause = min(2 * pause, self._timing.check_most) if now < until + 2 * pause else self._timing.suspect
-        self._suspected[domain] = (now + pause, pause)
-        self._suspected.move_to_end(domain)
-        if len(self._suspected) > _NOTED:
-            self._suspected.popitem(last=False)
+        self._alerts.not_fitting(domain)
+        self._suspicions.note(domain, now)
         self._start(domain, anyway=True)
 
     def tend(self, domain: str) -> bool:
@@ -169,7 +157,7 @@ class Policies:
         if entry is None:
             return False
         wall = self._wall()
-        if not self._in_force(domain, entry, wall) or not self._timing.maybe_due(entry, wall):
+        if not self._held.in_force(domain, entry, wall) or not self._timing.maybe_due(entry, wall):
             return False
         if self._monotonic() < entry.check_at:
             return False
@@ -216,7 +204,7 @@ class Policies:
         try:
             found = await self._look(domain, anyway=anyway, force=force)
         except Exception:  # noqa: BLE001 - logged once, and the domain is as one whose look-up failed
-            _log.exception("sts: %s", pairs(domain=domain, event="error"))
+            self._alerts.error(domain)
             self._no_policy(domain, Found(Kind.UNKNOWN, reason="error inside"))
         finally:
             flight = self._flights.pop(domain, None)
@@ -227,17 +215,17 @@ class Policies:
         return found
 
     async def _look(self, domain: str, *, anyway: bool, force: bool) -> Found:
-        held = self._held(domain)
+        held = self._held.entry(domain)
         if held is None and self.keeper.store.shared:
             theirs = await self.keeper.ask(lambda: self.keeper.store.read(domain), None)
             if theirs is not None and self.keeper.get(domain) is None:
                 self.keeper.adopt(domain, theirs)
                 self._on_change(domain)
-            held = self._held(domain)
+            held = self._held.entry(domain)
         before = (held.mode, held.body) if held is not None else None
         due = held is not None and self._wall() >= self._timing.refresh_at(domain, held)
         found = await self.discovery.look(domain, held, anyway=anyway or due, force=force)
-        held = self._held(domain)  # it may have expired meanwhile, or been forgotten
+        held = self._held.entry(domain)  # it may have expired meanwhile, or been forgotten
         if found.entry is not None:
             self._replace(domain, held, found)
             if before != (found.entry.mode, found.entry.body) or not found.entry.max_age:
@@ -248,15 +236,11 @@ class Policies:
             self._keep(domain, held, found, due=due)
         return found
 
-    def _held(self, domain: str) -> Entry | None:
-        entry = self.keeper.get(domain)
-        return entry if entry is not None and self._in_force(domain, entry, self._wall()) else None
-
     def _replace(self, domain: str, held: Entry | None, found: Found) -> None:
         """RFC 8461 §5.1: a policy that was fetched takes the place of any other, and its time begins now."""
         entry = found.entry
         assert entry is not None
-        self._record_gone.discard(domain)
+        self._alerts.record_there(domain)
         if held is not None and found.tried:
             entry.used_at = held.used_at
         if entry.max_age == 0:
@@ -277,33 +261,17 @@ class Policies:
     def _keep(self, domain: str, held: Entry, found: Found, *, due: bool) -> None:
         """RFC 8461 §3.3: whatever went wrong, an unexpired policy is applied."""
         held.check_at = self._next_check(domain, held, found.ttl)
-        if found.absent:
-            self._give_up(domain, held)
+        # nobody can read it, the domain does not announce it any more, its host does not give it out
+        if found.absent and give_up(held, self._wall()):
+            self._alerts.given_up(domain)
+            self.keeper.put(domain, held)
         if found.kind is Kind.FAILED:
             self._hooks.refresh_failed(str(found.failure))
-            if held.mode is not Mode.NONE:  # RFC 8461 §3.3: alert the administrator, unless the mode is none
-                self._warn("refresh failed, the policy held still applies", domain, held, found)
-        elif found.kind is Kind.ABSENT and due and held.mode is not Mode.NONE and domain not in self._record_gone:
-            # RFC 8461 §3.1: removing the record does not remove a policy that is cached
-            self._warn("no TXT record any more, the policy held still applies", domain, held, found)
-            if len(self._record_gone) >= _NOTED:
-                self._record_gone.clear()
-            self._record_gone.add(domain)
+            self._alerts.refresh_failed(domain, held, found)
+        elif found.kind is Kind.ABSENT and due:
+            self._alerts.record_gone(domain, held, found)
         elif found.kind is Kind.KEPT:
-            self._record_gone.discard(domain)
-
-    def _warn(self, event: str, domain: str, held: Entry, found: Found) -> None:
-        _log.warning(
-            "sts: %s",
-            pairs(
-                domain=domain,
-                event=event,
-                mode=held.mode,
-                seconds_left=int(held.expires_at - self._wall()),
-                failure=found.failure,
-                reason=found.reason,
-            ),
-        )
+            self._alerts.record_there(domain)
 
     def _next_check(self, domain: str, entry: Entry, ttl: float) -> float:
         """Monotonic: after the TTL of the TXT record, sooner if the refresh is due sooner."""
@@ -326,76 +294,6 @@ class Policies:
             self._negatives.put(domain, fact, seconds, seconds)
         if former != fact:
             self._on_change(domain)
-
-    def _in_force(self, domain: str, entry: Entry, wall: float) -> bool:
-        """Whether `entry` has not expired; puts right what a jump of the clock would do to it."""
-        if entry.fetched_at - wall > _SKEW:
-            # Fetched in a time that is not yet: the clock was wrong then, or is now. The policy is not dropped for
-            # that, nor does it live until then: its time begins now.
-            if self._monotonic() - self._jump_logged > 3600:
-                self._jump_logged = self._monotonic()
-                ahead = int(entry.fetched_at - wall)
-                _log.warning("sts: %s", pairs(event="the clock went back", domain=domain, seconds=ahead))
-            entry.fetched_at, entry.used_at, entry.fact, entry.check_at = wall, wall, None, 0.0
-            self.keeper.put(domain, entry)
-        if wall < entry.expires_at:
-            return True
-        self.keeper.expire(domain, entry)
-        return False
-
-    def _make_fact(self, domain: str, entry: Entry) -> StsFact | None:
-        known = decode(entry)
-        if known is None:
-            return self._damaged(domain, entry)
-        record_id, policy = known
-        entry.fact = StsFact(
-            domain,
-            policy=policy,
-            id=record_id,
-            fetched_at=entry.fetched_at,
-            expires_at=entry.expires_at,
-            cached=True,
-            signalled=True,
-        )
-        return self._remember(entry)
-
-    def _damaged(self, domain: str, entry: Entry) -> StsFact | None:
-        if entry.mode is not Mode.ENFORCE:
-            self.keeper.forget(domain)
-            return None
-        _log.error("sts: %s", pairs(event="the enforce policy held cannot be read, fetching it anew", domain=domain))
-        # Mail must not wait for ever for what nobody can read.
-        rest = int(min(entry.expires_at - entry.fetched_at, self._wall() + DAY - entry.fetched_at))
-        entry = Entry(entry.mode, b"", entry.fetched_at, max(rest, 0), entry.used_at)
-        self.keeper.put(domain, entry)
-        entry.fact = StsFact(
-            domain,
-            fetched_at=entry.fetched_at,
-            expires_at=entry.expires_at,
-            cached=True,
-            signalled=True,
-            unreadable=True,
-            reason="an enforce policy is known and its text is damaged in the store",
-        )
-        return self._remember(entry)
-
-    def _give_up(self, domain: str, entry: Entry) -> None:
-        """Nobody can read the policy, the domain does not announce it any more, its host does not give it out."""
-        rest = max(int(self._wall() + _GIVE_UP - entry.fetched_at), 0)
-        if rest >= entry.max_age:
-            return  # the hour has begun before
-        event = "the enforce policy held cannot be read and has no TXT record any more: it ends within the hour"
-        _log.warning("sts: %s", pairs(domain=domain, event=event))
-        entry.max_age = rest
-        if entry.fact is not None:
-            entry.fact = replace(entry.fact, expires_at=entry.expires_at)
-        self.keeper.put(domain, entry)
-
-    def _remember(self, entry: Entry) -> StsFact | None:
-        self._made.append(entry)
-        if len(self._made) > self._limits.facts:
-            self._made.popleft().fact = None
-        return entry.fact
 
     def _changed_elsewhere(self, domain: str) -> None:
         self._negatives.drop(domain)

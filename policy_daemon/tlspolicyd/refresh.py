@@ -3,7 +3,7 @@
 The cache is gone through slice by slice, so that no look takes long, and no more look-ups are started than can be
 carried out soon: thousands of policies that are due at once are worked off one after the other.
 Limits: a look every second at 300 policies or, of a large cache, at a six-hundredth; 64 look-ups under
-way at a time, and beside them 32 of domains whose refresh failed lately.
+way at a time, and beside them 32 of domains whose refresh failed twice lately.
 """
 
 from __future__ import annotations

@@ -108,14 +108,15 @@ class Service(Generic[G]):
         self._stop = asyncio.Event()
         self._reloading = asyncio.Lock()
         self._new_gate = asyncio.Event()
-        page = await self._page()
-        self._gate = await self._assemble(self._settings, self._metrics, None, self._ready.forget)
-        self._answers = Answers(self._gate, self._ready, self._metrics)
-        self._clients = Clients(self._answers.answer, self._ready, _limits(self._settings))
-        self._metrics.watch_connections(self._clients.__len__)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._run, self._take_new_settings)
+        async with self._reloading:  # SIGHUP while a large cache is loaded has to wait
+            page = await self._page()
+            self._gate = await self._assemble(self._settings, self._metrics, None, self._ready.forget)
+            self._answers = Answers(self._gate, self._ready, self._metrics)
+            self._clients = Clients(self._answers.answer, self._ready, _limits(self._settings))
+        self._metrics.watch_connections(self._clients.__len__)
         servers = [await _serve(loop, self._clients, opened) for opened in listening.sockets]
         self._run(self._clients.watch)
         self._run(self._watch_resolver)

@@ -27,8 +27,8 @@ class Timing:
     refresh: float = DAY
     # A policy that lives shorter than twice this is refreshed when it is used, not by itself.
     refresh_least: float = 1800.0
-    # For how long a refresh may keep its place while no refresh of the domain has failed lately. The next try has all
-    # the time that a fetch may take (RFC 8461 §3.3 suggests a minute).
+    # For how long a refresh may keep its place until it has failed twice lately. Then a try has all the time that a
+    # fetch may take (RFC 8461 §3.3 suggests a minute).
     refresh_patience: float = 10.0
     # A policy that no mail has needed for so long is left to expire.
     unused: float = 30 * DAY

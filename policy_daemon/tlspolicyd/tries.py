@@ -1,8 +1,9 @@
 """Fetches that failed: when another try is allowed.
 
 RFC 8461 §3.3: after a failure further tries are limited "to a period of five minutes or longer per version ID".
-A domain whose policy is held and could not be refreshed is `unsteady` for two days, even if the next try works: whoever
-lets every other fetch hang must not get his turn among those that never failed.
+A domain whose policy is held and could not be refreshed twice within two days is `unsteady` for two days, even if the
+next try works: whoever lets every other fetch hang must not get his turn among the others. The first failure is
+forgiven, since every host is restarted now and then.
 Limits: 50,000 failures and 100,000 unsteady domains are remembered, the oldest go first.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 _REMEMBERED = 50_000
 _UNSTEADY = 100_000
 _UNSTEADY_SECONDS = 2 * 86_400.0
+_NEVER = (float("-inf"), float("-inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,12 @@ class Tries:
         self._least = least
         self._most = most
         self._failed: OrderedDict[str, Failed] = OrderedDict()
-        self._unsteady: OrderedDict[str, float] = OrderedDict()  # domain -> when it failed the last time
+        self._failures: OrderedDict[str, tuple[float, float]] = OrderedDict()  # domain -> its last two failures
 
     def unsteady(self, domain: str, now: float) -> bool:
-        """Whether a refresh of `domain` has failed in the last days."""
-        failed_at = self._unsteady.get(domain)
-        return failed_at is not None and now - failed_at < _UNSTEADY_SECONDS
+        """Whether a refresh of `domain` has failed twice in the last two days."""
+        last_but_one, _ = self._failures.get(domain, _NEVER)
+        return now - last_but_one < _UNSTEADY_SECONDS
 
     def wait(self, domain: str, record_id: str, now: float) -> float:
         """Seconds until `record_id` may be tried (again), 0 if it may be now."""
@@ -55,10 +57,11 @@ class Tries:
         if len(self._failed) > _REMEMBERED:
             self._failed.popitem(last=False)
         if held:
-            self._unsteady[domain] = now
-            self._unsteady.move_to_end(domain)
-            if len(self._unsteady) > _UNSTEADY:
-                self._unsteady.popitem(last=False)
+            _, last = self._failures.get(domain, _NEVER)
+            self._failures[domain] = (last, now)
+            self._failures.move_to_end(domain)
+            if len(self._failures) > _UNSTEADY:
+                self._failures.popitem(last=False)
         return pause
 
     def clear(self, domain: str) -> None:

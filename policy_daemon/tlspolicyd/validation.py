@@ -15,7 +15,7 @@ _SIGNED = ("org", "net", "se")
 class Word(enum.StrEnum):
     YES = "validates"
     NO = "does not validate"
-    UNKNOWN = "gave no answer"
+    UNKNOWN = "could not be tried"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,4 +37,4 @@ async def find_out(resolver: AsyncResolver) -> Validation:
             return Validation(Word.YES, f"the answer about {domain} is marked as validated")
     if any(answer.status is Status.OK for answer in answers):
         return Validation(Word.NO, f"no answer about {', '.join(_SIGNED)} is marked as validated (AD)")
-    return Validation(Word.UNKNOWN, answers[0].detail or answers[0].status.value)
+    return Validation(Word.UNKNOWN, f"{_SIGNED[0]}: {answers[0].detail or answers[0].status.value}")

@@ -60,6 +60,7 @@ def test_whole_demonstration(mark: str) -> None:
     for recipient in RECIPIENTS:
         assert f"sent to {recipient.domain}: {recipient.story}" in done.stdout
     assert "mail waits where TLS cannot be trusted" in done.stdout
+    assert "BIMI-Indicator is the logo in the certificate" in done.stdout
     assert "WRONG" not in done.stdout
     assert FORGED not in done.stdout
     assert started_by(mark) == []

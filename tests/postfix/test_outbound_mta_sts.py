@@ -157,6 +157,7 @@ def test_policy_host_down_and_the_daemon_killed_with_a_cached_policy(world: Outb
     requests = world.policy_host.host("remembered.example").requests
     world.policy_host.host("remembered.example").fault = "reset"
     host.certificate = world.certificate(world.credentials("mx.else.example"))
+    world.daemon.wait_kept("remembered.example")
     world.daemon.restart()
     fate = world.postfix.deliver(rcpt)
     assert fate.status == "deferred"
@@ -170,6 +171,7 @@ def test_a_new_policy_is_seen(world: Outbound) -> None:
     assert world.postfix.deliver(rcpt).status == "sent"
     world.policy_host.host(domain).policy = policy("mx.other.example")
     world.replace_record(f'_mta-sts.{domain}. 60 IN TXT "v=STSv1; id=2;"')
+    world.daemon.wait_kept(domain)
     world.daemon.restart()  # it would have the old record for the rest of its TTL
     wait_until(lambda: "mx.other.example" in world.daemon.ask(domain), "the new policy", interval=0.1)
     fate = world.postfix.deliver(rcpt)

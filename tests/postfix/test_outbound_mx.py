@@ -23,6 +23,7 @@ def test_complaint_4_mail_that_moved_to_another_host_is_delivered(
         assert world.postfix.deliver("u@a.example").status == "sent"
         world.replace_record("a.example. 60 IN MX 10 new.a.example.")
         world.policy_host.add("a.example", policy("new.a.example"))
+        world.daemon.wait_kept("a.example")
         # what the daemon knows of the world is kept in its store; what it knew of the MX records has gone
         world.daemon.restart()
         fate = world.postfix.deliver("u@a.example")

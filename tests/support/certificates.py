@@ -132,7 +132,7 @@ class PrivateCa:
             builder = builder.add_extension(_alternative_names(names, flaw), critical=False)
         certificate = builder.sign(key if flaw == "self-signed" else signer.key, hashes.SHA256())
         if flaw == "sha1":
-            certificate = _with_sha1(certificate, signer.key)
+            certificate = with_sha1(certificate, signer.key)
         return Credentials(_key_pem(key), _pem(certificate) + chain)
 
     def _signer(self, name: str, flaw: str) -> tuple[_Authority, bytes]:
@@ -214,7 +214,7 @@ _SHA1_WITH_RSA = bytes.fromhex("06092a864886f70d010105")  # OID 1.2.840.113549.1
 _SHA1_DIGEST_INFO = bytes.fromhex("3021300906052b0e03021a05000414")  # RFC 8017 §9.2 note 1
 
 
-def _with_sha1(certificate: x509.Certificate, key: _Key) -> x509.Certificate:
+def with_sha1(certificate: x509.Certificate, key: _Key) -> x509.Certificate:
     """The same, signed with SHA-1, which the library refuses to do: the signature is computed here."""
     assert isinstance(key, rsa.RSAPrivateKey)
     signed = certificate.tbs_certificate_bytes.replace(_SHA256_WITH_RSA, _SHA1_WITH_RSA)

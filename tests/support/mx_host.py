@@ -53,6 +53,7 @@ class MxHost:
     address: str
     certificate: Path | None  # PEM: key and chain
     starttls: StartTls = StartTls.GOOD
+    newest: ssl.TLSVersion | None = None  # 1.2 at most: nothing newer, with an RSA certificate only
     connections: int = 0
     mails: list[Mail] = field(default_factory=list)
 
@@ -109,6 +110,10 @@ def _protocol(host: MxHost, loop: asyncio.AbstractEventLoop) -> SMTP:
     if host.starttls is not StartTls.NONE:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.sni_callback = _note_name
+        if host.newest is not None:
+            # OpenSSL 3 signs nothing in TLS 1.1 that a client on level 1 takes: a key exchange without signature
+            context.set_ciphers("AES128-SHA:@SECLEVEL=0")
+            context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, host.newest
         # Without a certificate no handshake succeeds.
         if host.starttls is not StartTls.BROKEN and host.certificate is not None:
             context.load_cert_chain(host.certificate)

@@ -60,7 +60,8 @@ class Passage:
     @property
     def top(self) -> str:
         """The value of our field, which must be the first of all and above Postfix's Received."""
-        (name, value), (below, _) = self.fields[:2]
+        (name, value), *others = self.fields
+        below = next(other for other, _ in others if not other.startswith("BIMI-"))  # what else we add
         assert (name, below) == (RESULTS, "Received"), self.fields[:3]
         return value
 

@@ -51,6 +51,7 @@ class Host:
     delay: float = 0.0  # seconds before an answer
     pause: float = 1.0  # seconds between the octets of drip
     redirect_to: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)  # path -> body, in place of the policy
     fault_addresses: frozenset[str] = frozenset()  # of ours, the ones that have the fault; none: all
     connections: int = 0
     handshakes: int = 0  # that succeeded
@@ -84,7 +85,9 @@ def _header(host: Host, length: int | None, *more: str, status: int = 0) -> byte
 
 async def answer(writer: asyncio.StreamWriter, host: Host, fault: str, path: str) -> None:
     body = host.policy.encode() if isinstance(host.policy, str) else host.policy
-    if path not in ("/.well-known/mta-sts.txt", "/elsewhere"):
+    if host.files:
+        body = host.files.get(path, b"")
+    if path not in (host.files or ("/.well-known/mta-sts.txt", "/elsewhere")):
         await _send(writer, host, _header(host, 0, status=404))
     elif fault == "hang":
         await asyncio.Event().wait()

@@ -9,12 +9,15 @@ Diagnostics: see `DaemonProcess`.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from tests.support.daemon_process import DaemonProcess, private_folder
 from tests.support.socketmap_client import SocketmapClient
+from tests.support.waiting import wait_until
 
 COMMAND = (sys.executable, "-m", "tlspolicyd")
 
@@ -51,6 +54,12 @@ class PolicyDaemon(DaemonProcess):
     def client(self, timeout: float = 15.0) -> SocketmapClient:
         """A connection to it."""
         return SocketmapClient(self.address, timeout)
+
+    def wait_kept(self, domain: str) -> None:
+        """Wait until the policy of `domain` is in the file: a new one is written some tenths of a second later."""
+        with contextlib.closing(sqlite3.connect(self.store)) as link:
+            query = "SELECT 1 FROM policies WHERE domain = ? AND mode IS NOT NULL"
+            wait_until(lambda: link.execute(query, (domain,)).fetchall(), f"the policy of {domain} in the store")
 
     def ask(self, key: str, map_name: str = "policy") -> str:
         """The reply to one request, on a connection of its own."""

@@ -66,9 +66,19 @@ class PolicyHost:
         self._hosts[name] = host
         return host
 
+    def add_files(self, name: str, files: dict[str, bytes], fault: str = "") -> Host:
+        """Serve files, by their path, as the host `name`; more may be put into `Host.files` later."""
+        host = Host(name, "", self._ca.issue(name), fault, content_type="", files=dict(files))
+        self._hosts[name] = host
+        return host
+
     def host(self, domain: str) -> Host:
         """The host of `domain`."""
         return self._hosts[f"mta-sts.{domain}"]
+
+    def named(self, name: str) -> Host:
+        """The host of that name."""
+        return self._hosts[name]
 
     @property
     def requests(self) -> int:

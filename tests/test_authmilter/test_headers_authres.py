@@ -20,6 +20,9 @@ from authmilter.facts import (
     ArcResult,
     ArcSet,
     Author,
+    Authority,
+    BimiFact,
+    BimiResult,
     Client,
     DkimFact,
     DkimResult,
@@ -149,6 +152,19 @@ _ARC = st.builds(
     st.integers(0, 50),
     _HOSTILE,
 )
+_BIMI = st.builds(
+    BimiFact,
+    st.sampled_from(BimiResult),
+    _NAMES,
+    _NAMES | _HOSTILE,
+    st.none() | st.sampled_from(Authority),
+    _HOSTILE,
+    _HOSTILE,
+    indicator=st.binary(max_size=3),
+    preference=st.sampled_from(["", "brand", "personal"]),
+    mark_type=_HOSTILE,
+    reason=_HOSTILE,
+)
 _TWO_COMMENTS = re.compile(r"\)\s+\(")  # see WRONG
 FACTS = st.builds(
     MessageFacts,
@@ -161,6 +177,7 @@ FACTS = st.builds(
     st.lists(_DKIM, max_size=4).map(tuple),
     st.lists(_DMARC, max_size=2).map(tuple),
     st.none() | _ARC,
+    st.none() | _BIMI,
     st.booleans(),
     notes=st.lists(_HOSTILE, max_size=2).map(tuple),
 )
@@ -180,6 +197,7 @@ def _expected(facts: MessageFacts) -> list[tuple[str, str]]:
         found += [("dmarc", fact.result.value) for fact in facts.dmarc]
         if facts.author.problem and not facts.dmarc:
             found.append(("dmarc", "permerror"))
+        found += [("bimi", fact.result.value) for fact in (facts.bimi,) if fact]
     return found
 
 
@@ -199,7 +217,7 @@ def test_any_facts_come_back_through_both_readers(facts: MessageFacts, note: str
     assert _ours(value.replace("\n", "")) == read
     assert _ours(value.replace("\n", "\r\n")) == read
     assert claims(value.encode(), ["mx.example.org"])
-    if value.isascii() and not _TWO_COMMENTS.search(value):
+    if value.isascii() and not _TWO_COMMENTS.search(value) and "-uri=" not in value:  # quoted and not last: see WRONG
         assert _theirs(value) == read
 
 

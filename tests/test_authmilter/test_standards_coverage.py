@@ -243,6 +243,29 @@ COVERED: dict[str, tuple[str, ...]] = {
         "the claims are our results, escaped as there",
         "test_arc_sealer.py::test_the_claims_are_our_results",
     ),
+    # BIMI, which is drafts
+    "BIMI-10": (
+        "records are tag lists that begin with v=BIMI1, and nothing is repaired",
+        "test_bimi_record.py::test_what_is_no_record_at_all",
+        "test_bimi_record.py::test_broken_records",
+    ),
+    "BIMI-18": (
+        "a selector counts only if an aligned signature covers it",
+        "test_bimi_selector.py::test_only_a_field_that_the_author_signed_counts",
+        "test_bimi_discover.py::test_a_selector_counts_if_the_author_signed_it",
+    ),
+    "BIMI-21": (
+        "lps= makes a selector of the local part",
+        "test_bimi_selector.py::test_local_parts",
+        "test_bimi_discover.py::test_local_parts_as_selectors",
+    ),
+    "BIMI-26": ("the root of an SVG", "test_bimi_svg.py::test_bad", "test_bimi_svg.py::test_good"),
+    "BIMI-29": ("what is not named as allowed is refused", "test_bimi_svg.py::test_bad"),
+    "BIMI-35": (
+        "a timestamp of a log, verified if the logs are known",
+        "test_bimi_evidence.py::test_flaws",
+        "test_bimi_evidence.py::test_without_a_log_list_a_timestamp_must_be_there_whoever_signed_it",
+    ),
     # Postfix
     "PFX-14": (
         "fields are inserted at index 0, above Postfix's own Received",
@@ -265,6 +288,7 @@ KNOWN_TROUBLE = {
     "DMARC": (2, 4, 6, 10, 12, 15, 22, 24, 25, 32, 35, 39, 45, 46, 54),
     "AR": (2, 3, 7, 11, 12, 14, 16),
     "ARC": (1, 2, 9, 10, 21, 22),
+    "BIMI": (10, 18, 21, 26, 29, 35),
     "PFX": (14, 30),
 }
 

@@ -76,6 +76,11 @@ def test_whose_mail_is_judged(how: dict[str, Any], judged: bool) -> None:
         ({"tables": {"trust": {"networks": ["192.0.2.0/24"]}}}, OURS),
         # except from a relay of ours that wrote them (AR-19)
         ({"tables": {"trust": {"networks": [], "keep_results_from": ["192.0.2.1"]}}}, OURS[1:]),
+        (
+            {"tables": {"trust": {"networks": [], "keep_results_from": ["192.0.2.1"]}, "bimi": {"keep_fields": True}}},
+            [],
+        ),
+        ({"tables": {"bimi": {"keep_fields": True}}}, OURS),
         ({"tables": {"own_ids": ["old.home.example"]}}, [("Authentication-Results", 2), *OURS]),
     ],
 )

@@ -71,6 +71,20 @@ def test_who_is_cancelled_takes_nobody_else_s_answer_away() -> None:
         assert dns.count() == 1
 
 
+def test_who_waits_for_a_resolver_that_is_closed_gets_a_failure() -> None:
+    """A reload closes the resolver of before: nobody's task is to end by that."""
+
+    async def ask(address: str) -> Status:
+        resolver = AsyncDnsResolver(DnsSettings((address,)))
+        asked = asyncio.create_task(resolver.txt("n7.example"))
+        await asyncio.sleep(0)
+        await resolver.close()
+        return (await asked).status
+
+    with FakeDns(";FAULT * * timeout") as dns:
+        assert asyncio.run(ask(dns.address)) is Status.SERVFAIL
+
+
 def test_started_look_ups_wait_together() -> None:
     names = [f"n{number}.example" for number in range(20)]
     with FakeDns(ZONE, delay=0.1) as dns:

@@ -6,6 +6,7 @@ Hostile hosts are met in tests/test_tlspolicyd/test_sts_fetch.py.
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import Iterator
 
 import pytest
@@ -112,3 +113,19 @@ def test_redirects_that_lead_out_of_https(world: World, where: str) -> None:
     result = fetch(world, host, THRICE)
     assert result.fault is Fault.LOCATION
     assert host.requests == 1
+
+
+def test_any_media_type_if_none_is_named(world: World) -> None:
+    host = world.host(policy="x")
+    for kind in ("image/png", "", "nonsense"):
+        host.content_type = kind
+        assert fetch(world, host, Document("file", (), 1000)) == Fetched(b"x")
+    assert "Accept: */*" in host.heads[0].split("\r\n")
+
+
+def test_a_packed_body_is_given_as_it_comes_where_it_may_be_packed(world: World) -> None:
+    host = world.host(policy="x", fault="packed")
+    assert fetch(world, host, Document("file", (), 1000)).fault is Fault.KIND
+    got = fetch(world, host, Document("file", (), 1000, packed=True))
+    assert got.body
+    assert gzip.decompress(got.body) == b"x"

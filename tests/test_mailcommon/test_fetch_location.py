@@ -85,3 +85,27 @@ def test_redirects(reference: str, host: str, target: str) -> None:
 @pytest.mark.parametrize("reference", ["", "http://b.example/", "//127.0.0.1/", "/a b", "//[", "javascript:1"])
 def test_redirects_that_lead_nowhere(reference: str) -> None:
     assert isinstance(follow(Location("a.example", "/"), reference), str)
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("http://a.example/list.crl", Location("a.example", "/list.crl", 80)),
+        ("http://a.example:80/", Location("a.example", "/", 80)),
+        ("http://a.example:8443/", Location("a.example", "/", 8443)),
+        ("https://a.example/", Location("a.example", "/")),
+        ("http://a.example:25/", "names the port 25"),
+        ("http://127.0.0.1/", "has no host name"),
+        ("ldap://a.example/", "is not an https URL"),
+    ],
+)
+def test_plain_http_where_it_will_do(url: str, found: Location | str) -> None:
+    assert parse(url, 8443, plain=True) == found
+    if isinstance(found, Location):
+        assert str(found).startswith("http://" if found.plain_port else "https://")
+
+
+def test_no_redirect_leads_from_https_to_http() -> None:
+    assert follow(Location("a.example", "/"), "http://b.example/") == "is not an https URL"
+    assert follow(Location("a.example", "/", 80), "http://b.example/") == Location("b.example", "/", 80)
+    assert follow(Location("a.example", "/", 80), "https://b.example/") == Location("b.example", "/")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -338,6 +339,45 @@ async def test_damaged_values(value: str, server: PrivateValkey) -> None:
     await world.use(A)
     assert await world.use(A) == policy()
     await close(world)
+
+
+@pytest.mark.parametrize("name", ["revision", "floor", "changes", "epoch"])
+@in_loop
+async def test_damaged_counters_are_no_reason_to_stop(name: str, server: PrivateValkey) -> None:
+    one = Host(server)
+    await one.policies.start()
+    server.command("SET", f"{{tlspolicyd}}:{name}", "\xff")
+    one.publish(A, "1")
+    assert await one.use(A) == policy()
+    await one.policies.keeper.sync()
+    two = Host(server)
+    await two.policies.start()
+    await close(one, two)
+
+
+@in_loop
+async def test_a_server_that_speaks_another_protocol_hinders_no_first_contact(caplog: pytest.LogCaptureFixture) -> None:
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1000):
+            writer.write(b":abc\r\n")  # redis-py ends with a ValueError
+        writer.close()
+
+    server = await asyncio.start_server(babble, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    world = World(RedisStore(f"redis://127.0.0.1:{port}/0", lambda: START))
+    with caplog.at_level(logging.ERROR, "tlspolicyd"):
+        await world.policies.start()
+        world.clock.go(10)
+        world.publish(A, "1")
+        assert await world.use(A) == policy()
+    assert caplog.text.count("store is away") == 1
+    await close(world)
+    server.close()
+
+
+def test_an_option_that_redis_py_does_not_know() -> None:
+    with pytest.raises(ValueError, match=r"an option in the URL is not known: .*colour"):
+        RedisStore("redis://127.0.0.1:1/0?colour=red", lambda: START)
 
 
 @pytest.mark.parametrize("value", ["enforce", "enforce 1700000000 604800 1700000000 {"])

@@ -212,6 +212,21 @@ async def test_a_file_taken_away_under_the_daemon_is_written_again(tmp_path: Pat
     assert len(await closing(store(tmp_path))) == 3
 
 
+@pytest.mark.parametrize("column", ["domain", "mode"])
+@in_loop
+async def test_a_text_that_is_no_text_costs_its_own_row_only(column: str, tmp_path: Path) -> None:
+    await fill(tmp_path)
+    spoil(tmp_path, f"UPDATE policies SET {column} = CAST(x'656eff' AS TEXT) WHERE domain = 'd0.example'")
+    world = await world_of(tmp_path)
+    assert (len(world.policies), world.policies.keeper.up) == (2, True)
+    world.publish(A, "1")
+    await world.use(A)
+    await world.policies.close()
+    kept = store(tmp_path)
+    assert set(await rows_of(kept)) == {"d1.example", "d2.example", A}
+    await kept.close()
+
+
 def spoil(folder: Path, statement: str) -> None:
     link = sqlite3.connect(folder / "policies.db")
     with link:

@@ -165,6 +165,7 @@ STS: dict[int, tuple[str, ...]] = {
         "test_sts_fetch.py::test_sts28_nothing_below_tls_1_2",
         "test_render.py::test_pfx_34_enforce",
         MTA_STS + "test_delivered_to_the_right_mx_over_verified_tls",
+        "tests/postfix/test_outbound_tls_version.py::test_sts_28_an_mx_host_with_tls_1_1_gets_no_mail",
     ),
     29: (
         "DANE first",

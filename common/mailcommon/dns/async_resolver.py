@@ -1,6 +1,6 @@
 """The resolver for asyncio: the same answers, cache and bounds as the blocking one, other waiting.
 
-Diagnostics: every method returns an `Answer`; only cancellation raises.
+Diagnostics: every method returns an `Answer`, also if the resolver is closed meanwhile; only cancellation raises.
 Limits: as in `resolver`; at most 1,000 started look-ups at a time.
 """
 
@@ -20,6 +20,7 @@ from mailcommon.dns.settings import DnsSettings, Nameserver, nameservers_of
 from mailcommon.dns.wire import Query
 
 _MAX_STARTED = 1000
+_CLOSED: Answer[Any] = lookup.failure("the resolver was closed")
 
 
 class AsyncResolver(Protocol):
@@ -90,7 +91,8 @@ class AsyncDnsResolver(AsyncResolver):
         flight = self._join(key)
         if isinstance(flight, Answer):
             return flight
-        return await asyncio.shield(flight)  # who is cancelled takes nobody else's answer away
+        await asyncio.wait((flight,))  # who is cancelled takes nobody else's answer away
+        return _CLOSED if flight.cancelled() else flight.result()
 
     def start(self, rdtype: str, name: str) -> None:
         """See Resolver."""
@@ -99,7 +101,7 @@ class AsyncDnsResolver(AsyncResolver):
             self._join(key)
 
     async def close(self) -> None:
-        """Give up what is under way."""
+        """Give up what is under way: whoever waits for it gets a failure."""
         flights = list(self._flights.values())
         for flight in flights:
             flight.cancel()

@@ -37,6 +37,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 §15.4
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
     ca_file: str = ""  # PEM file with the trusted roots; "": the system's
+    more_roots: str = ""  # PEM file with roots beside these
     https_port: int = 443
     timeout: float = 60.0  # seconds for one fetch in all
     proxy: str = ""  # "http://HOST:PORT": an HTTP proxy that tunnels (CONNECT)
@@ -56,7 +57,7 @@ class Client:
             raise ValueError(f"proxy {settings.proxy}: must begin with http://")
         self._resolver = resolver
         self._settings = settings
-        self._tls = trust(settings.ca_file)
+        self._tls = trust(settings.ca_file, settings.more_roots)
         self._places = asyncio.Semaphore(settings.max_concurrent)
         self._session: aiohttp.ClientSession | None = None
 
@@ -144,8 +145,8 @@ class Client:
         try:
             with Attempt(chosen, document.octets):
                 async with self._open_session().get(
-                    URL(f"https://{host}:{self._settings.https_port}{location.target}", encoded=True),
-                    headers={"Accept": ", ".join(document.kinds)},
+                    self._url(location),
+                    headers={"Accept": ", ".join(document.kinds) or "*/*"},
                     allow_redirects=False,  # each host is judged, here
                     proxy=self._settings.proxy or None,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience),
@@ -163,6 +164,11 @@ class Client:
             if isinstance(fault, TimeoutError):
                 raise
             return failed(Fault.HTTP, f"{host} broke off: {str(fault)[:200] or type(fault).__name__}")
+
+    def _url(self, location: Location) -> URL:
+        scheme = "http" if location.plain_port else "https"
+        port = location.plain_port or self._settings.https_port
+        return URL(f"{scheme}://{location.host}:{port}{location.target}", encoded=True)
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -33,9 +33,10 @@ class Document:
     """What may come, whoever sends it."""
 
     name: str  # for people: "policy"
-    kinds: tuple[str, ...]  # media types that count, lower case
+    kinds: tuple[str, ...]  # media types that count, lower case; none: any, or none at all
     octets: int  # of the body
     redirects: int = 0  # how many are followed
+    packed: bool = False  # Content-Encoding may be gzip; the octets are given as they come, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,12 @@ def unacceptable(host: str, response: aiohttp.ClientResponse, document: Document
         to = f", a redirect to {where}" if where else ""
         return failed(Fault.STATUS, f"{host}: HTTP status {response.status}{to}", response.status)
     kind = response.headers.get("Content-Type", "")
-    if kind.partition(";")[0].strip(" \t").lower() not in document.kinds:  # parameters are ignored
+    if document.kinds and kind.partition(";")[0].strip(" \t").lower() not in document.kinds:  # parameters are ignored
         wanted = " or ".join(document.kinds)
         what = f"the media type is {kind[:100]}, not {wanted}" if kind else "there is no media type"
         return failed(Fault.KIND, f"{host}: {what}")
     coding = response.headers.get("Content-Encoding", "identity").strip(" \t").lower()
-    if coding not in ("", "identity"):
+    if coding not in ("", "identity", *(("gzip", "x-gzip") if document.packed else ())):
         return failed(Fault.KIND, f"{host}: the body is packed ({coding[:40]})")
     return None
 

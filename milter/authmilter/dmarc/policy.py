@@ -66,6 +66,7 @@ def published(record: Record) -> PublishedPolicy | None:
         record.t,
         record.rua.usable,
         () if record.psd == "y" else record.ruf.usable,  # RFC 9991 §2: no failure reports for a PSD
+        record.pct,
     )
 
 

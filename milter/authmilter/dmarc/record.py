@@ -36,6 +36,7 @@ class Record:
     fo: str = "0"
     psd: str = "u"
     t: bool = False
+    pct: int = 100  # see PublishedPolicy
     rua: UriList = _NO_URIS
     ruf: UriList = _NO_URIS
     present: frozenset[str] = frozenset()  # known tags that are there, v left out
@@ -55,6 +56,10 @@ def _policy(value: str) -> Policy | None:
 
 def _flag(value: str) -> bool | None:
     return {"y": True, "n": False}.get(value.lower())
+
+
+def _percentage(value: str) -> int:
+    return int(value) if value.isdigit() and len(value) <= 3 and int(value) <= 100 else -1
 
 
 def _failure_options(value: str) -> str | None:
@@ -94,6 +99,10 @@ def parse(txt: bytes) -> Record | None:
     for piece in txt.decode("latin-1").split(";", _MAX_TAGS)[1:_MAX_TAGS]:
         name, equals, value = piece.partition("=")
         name = name.strip(" \t").lower()
+        if name == "pct" and equals:
+            # no part of DMARC any more, so that nothing that is wrong with it touches the rest
+            values["pct"] = -1 if "pct" in values else _percentage(value.strip(" \t"))
+            continue
         if name == "v" or name in present:
             # RFC 6376 §3.2: with a tag twice "the entire tag-list is invalid"
             return Record(fault=f"the tag {name} is there twice")

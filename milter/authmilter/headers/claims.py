@@ -27,13 +27,14 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
+from authmilter.bimi.names import RECEIVER_FIELDS
 from authmilter.facts import HeaderField
 from authmilter.headers import lexer
 from mailcommon.names import to_alabel
 
 RESULTS = "Authentication-Results"
-# BIMI core draft, Header Removal: a receiver removes these from mail of others, whatever else it does
-BIMI = ("BIMI-Location", "BIMI-Indicator", "BIMI-Logo-Preference")
+# BIMI core §5.6: a receiver removes these from mail of others, whatever else it does
+BIMI = RECEIVER_FIELDS
 # lower case: every name of which a field may have to be removed
 CLAIMING_NAMES = frozenset(name.lower().encode() for name in (RESULTS, *BIMI))
 

@@ -1,7 +1,8 @@
 """The value of Authentication-Results (RFC 8601): facts in, text out. Pure.
 
-One method a line, in the order iprev, auth, spf, dkim, arc, dmarc. Properties are those of the IANA registry "Email
-Authentication Property Types" and nothing else; what else people want to know stands in comments and reason=.
+One method a line, in the order iprev, auth, spf, dkim, arc, dmarc, bimi. Properties are those of the IANA registry
+"Email Authentication Property Types", those of bimi of its draft; what else people want to know stands in comments and
+reason=.
 
 Limits: 16 KB; results above that are left out and a comment says how many.
 Security: every piece of text goes through `headers.escape`.
@@ -11,14 +12,18 @@ Standards: RFC 8601 §2.2, §2.7; RFC 6008 §3 (header.b); RFC 7208 §9.2; RFC 8
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
+from authmilter.bimi import names as bimi_names
 from authmilter.facts import (
     ArcFact,
     ArcResult,
+    BimiFact,
+    BimiResult,
     DkimFact,
     DmarcFact,
     DmarcResult,
@@ -33,6 +38,7 @@ from authmilter.headers.fold import fold
 NAME = "Authentication-Results"
 MAX_OCTETS = 16_000  # of the whole value
 _MIN_B = 8  # RFC 6008 §3: characters of b=
+_HASH_DIGITS = 16  # BIMI core §7.7: "the final 8 (at least) characters"
 _MAX_B = 200  # a line has to stay below 998 octets, and signatures that agree in so much are copies
 
 _ALGORITHM = re.compile(r"[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20})?").fullmatch
@@ -85,6 +91,8 @@ def _entries(facts: MessageFacts, note: str) -> list[Entry]:
     if facts.author.problem and not facts.dmarc:
         # RFC 9989 §11.5: a From that cannot be evaluated must not look like mail without a policy
         entries.append(_entry("dmarc", DmarcResult.PERMERROR, note, facts.author.problem, utf8))
+    if facts.bimi:
+        entries.append(bimi_entry(facts.bimi, utf8))
     return entries
 
 
@@ -179,6 +187,34 @@ def _dmarc(fact: DmarcFact, note: str, utf8: bool) -> Entry:
         words.append(f"header.from={domain}")
     if published and fact.result in (DmarcResult.PASS, DmarcResult.FAIL):
         words.append(f"policy.dmarc={fact.policy}")  # RFC 9989 §9.1: after sp, np and t were applied
+    return tuple(words)
+
+
+def bimi_entry(fact: BimiFact, utf8: bool = False) -> Entry:
+    """The words of bimi= (BIMI core §7.7)."""
+    # BIMI core §7.7: a comment says why
+    about = ", ".join(text for text in (fact.mark_type, fact.reason) if text)
+    words = _entry(bimi_names.METHOD, fact.result, about, "", utf8)
+    if fact.result not in (BimiResult.PASS, BimiResult.FAIL, BimiResult.TEMPERROR) and fact.authority is None:
+        return tuple(words)
+    if domain := escape.domain_value(fact.domain):
+        words.append(f"{bimi_names.DOMAIN_PROPERTY}={domain}")
+    if selector := escape.domain_value(fact.selector):
+        words.append(f"{bimi_names.SELECTOR_PROPERTY}={selector}")
+    if fact.authority:
+        words.append(f"{bimi_names.AUTHORITY_PROPERTY}={fact.authority}")
+    if fact.result is BimiResult.PASS and fact.indicator:
+        digest = hashlib.sha256(fact.indicator).hexdigest()
+        words.append(f"{bimi_names.INDICATOR_HASH_PROPERTY}={digest[-_HASH_DIGITS:]}")
+    if fact.result is BimiResult.PASS and fact.preference:
+        words.append(f"{bimi_names.PREFERENCE_PROPERTY}={fact.preference}")
+    # quoted values last: some readers stop at the first one
+    for name, uri in (
+        (bimi_names.AUTHORITY_URI_PROPERTY, fact.authority_uri),
+        (bimi_names.INDICATOR_URI_PROPERTY, fact.indicator_uri),
+    ):
+        if uri and len(uri) <= escape.MAX_OCTETS and "=?" not in uri:  # half of a URI is worse than none
+            words.append(f"{name}={escape.quoted(uri)}")
     return tuple(words)
 
 

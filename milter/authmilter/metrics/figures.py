@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from authmilter.facts import (
     ArcResult,
+    BimiResult,
     DkimResult,
     DmarcResult,
     IprevResult,
@@ -45,7 +46,7 @@ class Figures:
         self._dns_seen = self.dns.now()
         self._lock = threading.Lock()
         self._noted: dict[_Words, int] = {}
-        self._times: list[tuple[float, float | None]] = []  # seconds in all, and for DNS
+        self._times: list[tuple[str, float]] = []  # stage, seconds
         self._new = threading.Event()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -69,6 +70,7 @@ class Figures:
                 ("dmarc", DmarcResult),
                 ("arc", ArcResult),
                 ("iprev", IprevResult),
+                ("bimi", BimiResult),
             )
         }
         self._signatures = _children(
@@ -83,12 +85,12 @@ class Figures:
         )
         seconds = Histogram(
             "authmilter_message_seconds",
-            "From the end of a message to the answer: in all, and of that waiting for DNS.",
+            "From the end of a message to the answer: in all, and of that waiting for DNS and for BIMI.",
             ["stage"],
             registry=registry,
             buckets=_SECONDS,
         )
-        self._total, self._dns_wait = seconds.labels("total"), seconds.labels("dns")
+        self._seconds = {stage: seconds.labels(stage) for stage in ("total", "dns", "bimi")}
         self._queries = _children(
             counter("dns_queries", "Look-ups that went to a name server, by outcome.", "outcome"),
             (status.value for status in Status),
@@ -121,9 +123,14 @@ class Figures:
             tuple(_results(facts, verdict.author_domain)) if facts.judged else (),
             tuple(fact.result for fact in facts.dkim),
         )
+        times = [("total", outcome.ms / 1000)]
+        if facts.judged:
+            times.append(("dns", outcome.dns_ms / 1000))
+        if facts.bimi and facts.bimi.ms:
+            times.append(("bimi", facts.bimi.ms / 1000))
         with self._lock:
             self._noted[words] = self._noted.get(words, 0) + 1
-            self._times.append((outcome.ms / 1000, outcome.dns_ms / 1000 if facts.judged else None))
+            self._times += times
         self._new.set()
 
     def flush_each(self, seconds: float) -> None:
@@ -153,10 +160,8 @@ class Figures:
                 self._results[method][result].inc(number)
             for result in signatures:
                 self._signatures[result].inc(number)
-        for total, dns in times:
-            self._total.observe(total)
-            if dns is not None:
-                self._dns_wait.observe(dns)
+        for stage, seconds in times:
+            self._seconds[stage].observe(seconds)
         self._hits.inc(hits - hits_before)
         for status, number in asked.items():
             self._queries[status.value].inc(number - asked_before[status])
@@ -195,3 +200,5 @@ def _results(facts: MessageFacts, author_domain: str) -> Iterable[tuple[str, str
         yield "arc", facts.arc.result
     if facts.iprev:
         yield "iprev", facts.iprev.result
+    if facts.bimi:
+        yield "bimi", facts.bimi.result

@@ -114,7 +114,7 @@ class Keeper:
         """Read all that is kept. Never raises: without the store the memory begins empty, and `sync` tries again."""
         try:
             await self._load()
-        except StoreFault as fault:
+        except Exception as fault:  # noqa: BLE001 - see _failed
             self._failed(fault)
 
     async def sync(self) -> bool:
@@ -131,7 +131,7 @@ class Keeper:
                 await self._compare()
             await self._flush()
             await self._purge()
-        except StoreFault as fault:
+        except Exception as fault:  # noqa: BLE001 - see _failed
             self._failed(fault)
             return False
         if not self._up:
@@ -160,7 +160,7 @@ class Keeper:
             return otherwise
         try:
             return await question()
-        except StoreFault as fault:
+        except Exception as fault:  # noqa: BLE001 - see _failed
             self._failed(fault)
             return otherwise
 
@@ -284,10 +284,13 @@ class Keeper:
         await self._flush()
         await self.store.purge(self._clocks.wall())
 
-    def _failed(self, fault: StoreFault) -> None:
+    def _failed(self, fault: Exception) -> None:
+        """The store is away. A bug in it, or a server that is no store at all, comes to the same."""
         first, longest = _AGAIN
         self._away = min(max(first, self._away * 2), longest)
         self._retry_at = self._clocks.monotonic() + self._away
         if self._up:
             self._up = False
-            _log.error("cache: %s", pairs(event="store is away, going on from memory", error=fault))
+            bug = None if isinstance(fault, StoreFault) else fault
+            error = f"{self.store.name}: {bug!r}" if bug else fault
+            _log.error("cache: %s", pairs(event="store is away, going on from memory", error=error), exc_info=bug)

@@ -66,7 +66,10 @@ _RELEASE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS
 
 
 class RedisStore(Store):
-    """`url` is redis://, rediss:// or unix://, with what redis-py reads from its query; `wall` gives unix time."""
+    """`url` is redis://, rediss:// or unix://, with what redis-py reads from its query; `wall` gives unix time.
+
+    Raises ValueError if the query has what redis-py does not know.
+    """
 
     shared = True
     lasting = True
@@ -83,6 +86,11 @@ class RedisStore(Store):
             retry=Retry(NoBackoff(), 0),
             max_connections=100,
         )
+        pool: Any = self._redis.connection_pool
+        try:
+            pool.make_connection()  # makes an object and connects to nothing
+        except TypeError as fault:
+            raise ValueError(f"[cache] store: {self.name}: an option in the URL is not known: {fault}") from None
         self._token = secrets.token_hex(8)  # who holds a claim
         self._seen = 0
         self._epoch: bytes | None = None
@@ -92,7 +100,7 @@ class RedisStore(Store):
         # Read before the rows: what is written meanwhile then counts as a change.
         self.damaged = 0
         revision, self._epoch = await self._ask(self._redis.mget(_REVISION, _EPOCH))
-        self._seen = int(revision or 0)
+        self._seen = _revision(revision)
         cursor = 0
         while True:
             cursor, keys = await self._ask(self._redis.scan(cursor, match=f"{_POLICY}*", count=_BATCH))
@@ -116,14 +124,14 @@ class RedisStore(Store):
     async def changes(self) -> list[Row]:
         """See Store."""
         revision, floor, epoch = await self._ask(self._redis.mget(_REVISION, _FLOOR, _EPOCH))
-        newest = int(revision or 0)
+        newest = _revision(revision)
         if newest < self._seen or (self._epoch is not None and epoch != self._epoch):
             self.lost = True
             self._seen = 0
         self._epoch = epoch
         if newest == self._seen:
             return []
-        if int(floor or 0) > self._seen:
+        if _revision(floor) > self._seen:
             return [row async for batch in self.load() for row in batch]
         found = await self._ask(self._redis.zrangebyscore(_CHANGES, f"({self._seen}", newest))
         rows = await self._rows([domain.decode("ascii", "replace") for domain in found])
@@ -190,6 +198,11 @@ def _values(entry: Entry | None, now: float) -> tuple[str | bytes | int | float,
     head = f"{entry.mode} {entry.fetched_at:.3f} {entry.max_age} {entry.used_at:.0f} ".encode()
     lifetime = min(max(int(entry.expires_at - now), 1), LONGEST_AGE)
     return f"{entry.fetched_at:.3f}", head + entry.body, lifetime
+
+
+def _revision(text: bytes | None) -> int:
+    """A counter of ours; one that somebody spoiled counts as none, so that all is read and written again."""
+    return (_whole(text) or 0) if text else 0
 
 
 def _number(text: bytes) -> float | None:

@@ -156,6 +156,8 @@ class SqliteStore(Store):
         return link
 
     def _prepare(self, link: sqlite3.Connection) -> None:
+        # One damaged text must not make all rows unreadable: its row's checksum tells.
+        link.text_factory = _decode
         application, version = (
             link.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
         )
@@ -216,6 +218,7 @@ class SqliteStore(Store):
             link = self._link = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
             )
+            link.text_factory = _decode
         # Read before the rows: what is written meanwhile then counts as a change.
         self._seen = int(link.execute("SELECT max(revision) FROM counter").fetchone()[0] or 0)
         self._cursor = link.execute(f"SELECT {_COLUMNS} FROM policies WHERE mode IS NOT NULL")  # noqa: S608 - constants
@@ -237,7 +240,7 @@ class SqliteStore(Store):
     def _rows(self, found: list[tuple[object, ...]]) -> list[Row]:
         rows: list[Row] = []
         for domain, mode, fetched_at, max_age, used_at, body, checksum in found:
-            if not isinstance(domain, str):
+            if not (isinstance(domain, str) and domain.isascii()):
                 self.damaged += 1
                 continue
             if mode is None:
@@ -310,6 +313,10 @@ class SqliteStore(Store):
         )
         rows = self._rows(found.fetchall())
         return rows[0][1] if rows else None
+
+
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
 
 
 def _values(domain: str, entry: Entry | None, now: float) -> tuple[object, ...]:
