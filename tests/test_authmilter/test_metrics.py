@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from authmilter.facts import ArcResult, DkimResult, DmarcResult, IprevResult, SpfResult
+from authmilter.facts import ArcResult, BimiResult, DkimResult, DmarcResult, IprevResult, SpfResult
 from authmilter.verdict import Decision
 from mailcommon.metrics.words import Words
 from tests.support.command import authmilter, write_settings
@@ -33,7 +33,9 @@ _dmarc.q.example.  IN TXT "v=DMARC1; p=quarantine"
 """
 GOOD, HELD, FORGED = b"From: u@a.example\n\nhi\n", b"From: u@q.example\n\nhi\n", b"From: x@a.example\n\nhi\n"
 OWN_WORDS = {
-    str(word) for kind in (ArcResult, DkimResult, DmarcResult, IprevResult, SpfResult, Decision) for word in kind
+    str(word)
+    for kind in (ArcResult, BimiResult, DkimResult, DmarcResult, IprevResult, SpfResult, Decision)
+    for word in kind
 }
 OWN_WORDS |= {
     "spf",
@@ -50,7 +52,7 @@ OWN_WORDS |= {
     "refused",
 }
 OWN_WORDS |= {"signed", "unsigned", "no-key", "sealed", "unsealed", "SIGKILL", "exit"}
-OWN_WORDS |= {"ok", "nodata", "nxdomain", "servfail", "timeout", "bogus"}
+OWN_WORDS |= {"bimi", "ok", "nodata", "nxdomain", "servfail", "timeout", "bogus"}
 RULES = {"policy", "pass", "no-policy", "policy-none", "temperror", "bad-from", "header-size", "own"}
 
 

@@ -33,7 +33,7 @@ _dmarc.a.example.  IN TXT "v=DMARC1; p=reject"
 ;FAULT _dmarc.broken.example. TXT servfail
 """
 # what no mail of this test makes: families of which a page has no series before the first event
-EMPTY = {"What dry_run let through", "Fetches by outcome", "Refreshes that failed", "Time of a fetch"}
+EMPTY = {"BIMI", "What dry_run let through", "Fetches by outcome", "Refreshes that failed", "Time of a fetch"}
 
 
 @dataclass(frozen=True)
