@@ -1,5 +1,6 @@
 """`python -m bench`: all figures. With a command one kind: `rate`, `cold`, `memory`, `sign` and `profile` of the
-milter, `policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon.
+milter, `policy-rate`, `policy-new`, `policy-hang` and `policy-memory` of the policy daemon; `reports-rate` and
+`reports-day` of the DMARC reports, which are not among "all".
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench import (
     policy_rate,
     profiling,
     rate,
+    reports,
     sign_rate,
 )
 from bench.install import install
@@ -176,6 +178,22 @@ def policy_hang_command(daemons: list[policy_peers.Peer], domains: int, seconds:
 def policy_memory_command(daemons: list[policy_peers.Peer], policies: int, rounds: int) -> None:
     """Memory and start with many cached policies."""
     _run([], policy_memory.measure, daemons, policies, rounds, milters=False)
+
+
+@main.command("reports-rate")
+@seconds
+@rounds
+def reports_rate_command(seconds: float, rounds: int) -> None:
+    """The milter with and without counting for the reports."""
+    _run([], reports.measure_rate, seconds, rounds, milters=False)
+
+
+@main.command("reports-day")
+@click.option("--messages", default=1_000_000, show_default=True, help="Messages of the day.")
+@click.option("--domains", default=20_000, show_default=True, help="Domains that they are from.")
+def reports_day_command(messages: int, domains: int) -> None:
+    """A day of messages counted, and its reports sent through a real Postfix."""
+    _run([], reports.measure_day, messages, domains, milters=False)
 
 
 if __name__ == "__main__":

@@ -95,6 +95,11 @@ def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
     return [program, "serve", "--config", config]
 
 
+def ours(name: str, settings: str) -> Peer:
+    """Our milter under another name and with further tables in its settings."""
+    return Peer(name, lambda place: _ours(place, settings), _ALL)
+
+
 def _require_plain(place: Place, name: str) -> None:
     if not place.dns.plain:
         raise Unavailable(f"{name} asks its name server at port 53 only, and that takes root here")

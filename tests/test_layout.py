@@ -94,6 +94,7 @@ STAGES = {
         "knowledge",
         "actions",
         "deferrals",
+        "reports",
         "settings",
         "bimi_check",
         "bimi_assembly",

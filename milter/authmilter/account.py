@@ -41,6 +41,12 @@ class Account:
         log.error("%s: internal fault, message %s: %s", QueueId(queue_id), done, one_line(trace))
         self._count(lambda figures: figures.fault(done))
 
+    def report(self, queue_id: str, done: str, reason: str) -> None:
+        """A report that a sender of ours hands over was not let in: it was "deferred" or "discarded"."""
+        level = logging.ERROR if done == "deferred" else logging.WARNING
+        log.log(level, "%s: report %s: %s", QueueId(queue_id), done, reason)
+        self._count(lambda figures: figures.report(done))
+
     def _count(self, count: Callable[[Figures], None]) -> None:
         if self._figures is None:
             return

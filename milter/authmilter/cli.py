@@ -39,7 +39,21 @@ def _settings_and_files(path: Path | None) -> Settings:
     return settings
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """With those of `report`, whose libraries are loaded only when they are used: `serve` needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "report"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "report":
+            from authmilter.report_commands import report
+
+            return report
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="gatepost")
 def main() -> None:
     """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC, BIMI."""

@@ -228,6 +228,7 @@ class DmarcFact:
     spf_aligned: bool = False  # SPF passed and is aligned
     dkim_aligned: bool = False  # at least one signature passed and is aligned
     reason: str = ""
+    record_error: str = ""  # what was wrong with the records that were found (RFC 9990 §3.1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +276,7 @@ class MessageFacts:
     bimi: BimiFact | None = None  # None: not looked at
     judged: bool = True  # False: our own users, trusted networks, local mail
     list_id: str = ""  # content of List-Id
+    report: bool = False  # it says that it is a DMARC report (RFC 9990 §3.5.2)
     list_post: str = ""  # content of List-Post
     helo: HeloFact | None = None  # None: not asked, because no setting trusts the name
     notes: tuple[str, ...] = ()  # e.g. "12 further signatures were not looked at"

@@ -28,9 +28,12 @@ import milter
 from authmilter.actions import Actions, forged_fields
 from authmilter.facts import Client, HeaderField
 from authmilter.headers.claims import CLAIMING_NAMES
+from authmilter.headers.results_field import NAME as RESULTS
 from authmilter.setup import Setup
-from authmilter.transaction import Transaction
+from authmilter.transaction import Outcome, Transaction
 from authmilter.verdict import Decision
+from mailcommon.outbox import HANDOVER, Entry
+from mailcommon.store import StoreFault
 
 # libmilter drops a connection over a packet of more than 65,535 octets, and Postfix sends each header field, of up to
 # header_size_limit (102,400), in one packet: such a message would be deferred until it bounces
@@ -52,6 +55,8 @@ _NO_ANSWER = {
 }
 _WANTED = Milter.P_NORCPT | Milter.P_NODATA | Milter.P_NOUNKNOWN | Milter.P_HDR_LEADSPC | sum(_NO_ANSWER.values())
 
+_HANDOVER = HANDOVER.lower()
+
 _under_way: weakref.WeakSet[Session] = weakref.WeakSet()
 
 log = logging.getLogger("authmilter")
@@ -69,6 +74,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         self._transaction: Transaction | None = None
         self._orphans: list[HeaderField] = []  # fields that may pass for ours, of a message that failed at MAIL
         self._mail_from = ""
+        self._handover = ""
         self.protocol = 0
         self.broken = ""
 
@@ -128,6 +134,8 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
             value = value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         if not self.protocol & Milter.P_HDR_LEADSPC:
             value = b" " + value  # one blank was taken off
+        if name.lower() == _HANDOVER and not self._handover:
+            self._handover = value.decode("latin-1")
         octets = name.encode("utf-8", "surrogateescape")
         if self._transaction:
             self._transaction.header(octets, value)
@@ -149,6 +157,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         _under_way.discard(self)
         self._transaction = None
         self._orphans = []
+        self._handover = ""
         self.broken = ""
 
     def eom(self) -> int:
@@ -166,9 +175,36 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         if self._transaction is None:
             return int(Milter.CONTINUE)
         outcome = self._transaction.finish()
+        if self._handover and (answer := self._admit(outcome, queue_id)):
+            return answer
         answer = self._carry_out(outcome.actions)
-        self._setup().account.message(outcome, queue_id)
+        setup = self._setup()
+        setup.account.message(outcome, queue_id)
+        if collector := setup.collector:
+            results = next((value for name, value in outcome.actions.headers_add if name == RESULTS), "")
+            collector.note(outcome.facts, outcome.verdict, outcome.fields, results, queue_id)
         return answer
+
+    def _admit(self, outcome: Outcome, queue_id: str) -> int:
+        """A report that a sender of ours hands over: 0 if it may go on, else the answer to it.
+
+        Each is let in once, however often it is tried: see mailcommon.outbox.
+        """
+        door = self._setup().door
+        if door is None or outcome.facts.judged or outcome.actions.reply:
+            return 0
+        try:
+            entry = door.admit(self._handover)
+        except StoreFault as fault:
+            self._setup().account.report(queue_id, "deferred", str(fault))
+            self.setreply("451", "4.3.0", "Whether this report has come before cannot be told now; try again later")
+            return int(Milter.TEMPFAIL)
+        if entry is Entry.DISCARD:
+            self._setup().account.report(queue_id, "discarded", "it has been handed over before, or again")
+            return int(Milter.DISCARD)
+        if entry is Entry.TAKE:
+            self.chgheader(HANDOVER, 1, "")
+        return 0
 
     def _carry_out(self, actions: Actions) -> int:
         if actions.reply:

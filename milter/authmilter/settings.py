@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from authmilter.arc.settings import SealSettings
 from authmilter.knowledge.forwarders import DKIM, HELO, is_network
+from authmilter.reports.settings import Reports
 from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
 from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
@@ -264,6 +265,7 @@ class Settings(Section):
     bimi: Bimi = Bimi()
     results: Results = Results()
     sign: Sign = Sign()
+    reports: Reports = Reports()
     metrics: Metrics = Metrics()
 
     @model_validator(mode="after")

@@ -15,6 +15,8 @@ from authmilter.deferrals import Deferrals
 from authmilter.dkim.compromised import CompromisedKeys
 from authmilter.dkim.settings import DkimSettings
 from authmilter.knowledge import Forwarders, Networks, Sealers
+from authmilter.reports.collector import Collector
+from authmilter.reports.door import Door
 from authmilter.settings import Settings
 from authmilter.sign.keyring import Keyring, read_keys
 from authmilter.sign.signer import Signer
@@ -49,6 +51,8 @@ class Setup:
     deferrals: Deferrals
     accept_on_fault: bool = False
     account: Account = field(default_factory=Account)
+    collector: Collector | None = None  # None: nothing is counted for reports
+    door: Door | None = None  # for reports that are sent through here
     bimi: BimiCheck | None = None  # None: not looked at
     now: Callable[[], float] = time.time  # seconds since 1970, for the dates in signatures
     monotonic: Callable[[], float] = time.monotonic

@@ -8,6 +8,8 @@ Limits: 4 MB of header fields, 200 of them removed; the body is hashed as it com
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from authmilter.actions import Actions, after, forged_fields, plan
@@ -45,6 +47,8 @@ from mailcommon.names import reverse_name, to_alabel
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MESSAGE_SECONDS = 60.0  # of waiting for DNS at the end of a message; Postfix waits for milter_content_timeout, 300 s
 FIELD_COST = 150  # bytes that keeping one field takes beside its text
+# RFC 9990 §3.5.2 dmarc-subject
+_REPORT_SUBJECT = re.compile(r"Report\s+Domain:\s+\S+\s+Submitter:\s+\S+").match
 MAX_REMOVED = 200  # the MTA goes through the whole header for each field that it removes
 
 
@@ -58,6 +62,7 @@ class Outcome:
     ms: float  # from the end of the message to the answer
     made: Made = NOTHING  # signatures of ours
     sealed: Sealed = NOT_SEALED  # ARC set of ours
+    fields: Sequence[HeaderField] = ()  # as received; none if nothing was evaluated
     dns_ms: float = 0.0  # of `ms`: waiting for DNS
 
 
@@ -186,8 +191,8 @@ class Transaction:
         sealed = self._seal(facts, actions)
         # RFC 8617 §5.1 step 1: after everything else
         actions = replace(actions, headers_add=(*sealed.fields, *actions.headers_add)) if sealed.fields else actions
-        ms = (setup.monotonic() - began) * 1000
-        return Outcome(facts, verdict, actions, ms, made, sealed, dns_ms=self._resolver.waited * 1000)
+        ms, dns_ms = (setup.monotonic() - began) * 1000, self._resolver.waited * 1000
+        return Outcome(facts, verdict, actions, ms, made, sealed, self._fields, dns_ms)
 
     def _seal(self, facts: MessageFacts, actions: Actions) -> Sealed:
         if self._sealing is None or facts.arc is None or actions.reply:
@@ -235,6 +240,7 @@ class Transaction:
             tuple(self._evaluate(domain, spf, dkim) for domain in authors),
             self._arc.finish(resolver) if self._arc else None,
             list_id=self._text(b"list-id"),
+            report=bool(_REPORT_SUBJECT(self._text(b"subject"))),
             list_post=self._text(b"list-post"),
             helo=self._confirm_helo(),
             notes=(f"{skipped} further signatures were not looked at",) if skipped else (),

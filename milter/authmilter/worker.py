@@ -14,11 +14,18 @@ from typing import TYPE_CHECKING
 
 from authmilter import session
 from authmilter.account import Account
+from authmilter.reports import failure_ledger, ledger
+from authmilter.reports.collector import Collector
+from authmilter.reports.door import Door
+from authmilter.reports.settings import Reports
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
 from mailcommon import log as logging_setup
 from mailcommon.log import one_line, safe_value
+from mailcommon.outbox import SCHEMA as OUTBOX
+from mailcommon.outbox import Doorkeeper
+from mailcommon.store import open_store
 
 if TYPE_CHECKING:
     from authmilter.metrics.figures import Figures
@@ -53,7 +60,13 @@ class Current:
         new = replace(new, account=Account(self.figures, addresses=settings.log_addresses))
         for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
             log.warning("[dkim] %s", safe_value(fault))
-        self._setup = replace(new, deferrals=old.deferrals) if old else new
+        setup = replace(new, deferrals=old.deferrals if old else new.deferrals)
+        if old and before and before.reports == settings.reports:
+            self._setup = replace(setup, collector=old.collector, door=old.door)
+        else:
+            self._setup = with_reports(setup, settings.reports)
+            if old:
+                _close(old)
         self._settings = settings
         if old and old.bimi:
             old.bimi.source.close()
@@ -61,6 +74,32 @@ class Current:
     def __call__(self) -> Setup:
         assert self._setup is not None, "a worker takes settings before it serves"
         return self._setup
+
+
+def with_reports(setup: Setup, reports: Reports) -> Setup:
+    """The setup with what this process needs for reports: who counts messages, and who knows reports being sent."""
+    doorkeepers = [Doorkeeper(open_store(each, [OUTBOX], create=False), time.time) for each in reports.outboxes]
+    collector = None
+    if reports.store:
+        schemas = [ledger.SCHEMA, failure_ledger.SCHEMA, OUTBOX]
+        collector = Collector(
+            open_store(reports.store, schemas),
+            time.time,
+            time.monotonic,
+            max_bytes=reports.max_bytes,
+            exclude=reports.exclude_domains,
+            failures=reports.failure_reports,
+        )
+        # a connection of its own: the collector may be waiting on the other one
+        doorkeepers.insert(0, Doorkeeper(open_store(reports.store, schemas), time.time))
+    return replace(setup, collector=collector, door=Door(doorkeepers) if doorkeepers else None)
+
+
+def _close(setup: Setup) -> None:
+    if setup.collector:
+        setup.collector.close()
+    if setup.door:
+        setup.door.close()
 
 
 def run(current: Current, settings: Settings, keys: Keyring, control: int) -> None:
@@ -73,6 +112,7 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
     session.serve_connections()
     if current.figures:
         current.figures.flush()
+    _close(current())
 
 
 def _follow(current: Current, control: int) -> None:

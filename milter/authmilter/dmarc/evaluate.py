@@ -77,9 +77,11 @@ def evaluate(author_domain: str, spf: Sequence[SpfFact], dkim: Sequence[DkimFact
     if outcome is None or book.failed:
         outcome = _conclude_anyway(author, found, book)
     reason = outcome.reason or _reason(outcome, spf, dkim, found)
+    error = ""
     if outcome.note or book.faults:
         faults = (f"{PREFIX}{name} does not count: {fault}" for name, fault in book.faults.items())
-        reason = "; ".join(filter(None, (reason, outcome.note, *faults)))
+        error = "; ".join(filter(None, (outcome.note, *faults)))
+        reason = "; ".join(filter(None, (reason, error)))
     return DmarcFact(
         outcome.result,
         author,
@@ -89,6 +91,7 @@ def evaluate(author_domain: str, spf: Sequence[SpfFact], dkim: Sequence[DkimFact
         bool(outcome.spf),
         bool(outcome.dkim),
         reason,
+        error,
     )
 
 

@@ -100,6 +100,10 @@ class Figures:
             counter("faults", "Messages that a fault of the daemon itself spoiled, by answer.", "message"),
             ("deferred", "accepted"),
         )
+        self._reports = _children(
+            counter("reports_refused", "Reports of our own that were not let in, by what became of them.", "outcome"),
+            ("deferred", "discarded"),
+        )
         self._restarts = counter("worker_restarts", "Worker processes that ended and were replaced, by cause.", "cause")
         self._reloads = _children(
             counter("reloads", "New settings by SIGHUP, taken or not.", "outcome"), ("taken", "refused")
@@ -169,6 +173,10 @@ class Figures:
     def fault(self, done: str) -> None:
         """A fault of ours spoiled a message, which was "deferred" or "accepted"."""
         self._faults[done].inc()
+
+    def report(self, done: str) -> None:
+        """A report of our own was "deferred" or "discarded"."""
+        self._reports[done].inc()
 
     def started(self, workers: int) -> None:
         """The parent: the daemon runs."""
