@@ -80,6 +80,7 @@ class Server:
         if self._reporting:
             self._current.figures = self._reporting.begin()
             self._current.figures.started(number)
+            self._reporting.use_store(self._settings.reports.store)
             self._reporting.show(*self._log_settings())
         for place in range(number):
             self._start_worker(place)
@@ -187,6 +188,8 @@ class Server:
         if changed:
             log.warning("a restart is needed before these take effect: %s", ", ".join(changed))
         self._settings, self._keys = new, keys
+        if self._reporting:
+            self._reporting.use_store(new.reports.store)
         logging_setup.set_up("authmilter", *self._log_settings())
         line = new.model_dump_json().encode() + b"\n"
         for each in self._workers.values():

@@ -15,12 +15,18 @@ from typing import Any
 import pytest
 
 from authmilter.facts import ArcResult, BimiResult, DkimResult, DmarcResult, IprevResult, SpfResult
+from authmilter.metrics.report_queue import Queue, read
+from authmilter.reports.ledger import Key, absorb, write
+from authmilter.reports.observation import observations
+from authmilter.reports.sending import SCHEMAS
 from authmilter.verdict import Decision
 from mailcommon.metrics.words import Words
+from mailcommon.store import open_store
 from tests.support.command import authmilter, write_settings
 from tests.support.metrics_page import Page
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.ports import free_port, release_port
+from tests.support.report_rows import ACCEPT, dmarc, message
 from tests.support.stranger import Strangers
 from tests.support.waiting import wait_until
 
@@ -52,15 +58,15 @@ OWN_WORDS |= {
     "refused",
 }
 OWN_WORDS |= {"signed", "unsigned", "no-key", "sealed", "unsealed", "SIGKILL", "exit"}
-OWN_WORDS |= {"bimi", "ok", "nodata", "nxdomain", "servfail", "timeout", "bogus"}
+OWN_WORDS |= {"discarded", "bimi", "ok", "nodata", "nxdomain", "servfail", "timeout", "bogus"}
 RULES = {"policy", "pass", "no-policy", "policy-none", "temperror", "bad-from", "header-size", "own"}
 
 
 class Measured(Strangers):
     """A gate with its page."""
 
-    def __init__(self, port: int, tables: dict[str, Any] | None = None) -> None:
-        super().__init__(ZONE, {"metrics": {"listen": f"127.0.0.1:{port}"}, **(tables or {})})
+    def __init__(self, port: int, tables: dict[str, Any] | None = None, zone: str = ZONE) -> None:
+        super().__init__(zone, {"metrics": {"listen": f"127.0.0.1:{port}"}, **(tables or {})})
         self.page = Page(port)
 
     def workers(self) -> list[int]:
@@ -255,6 +261,34 @@ def test_the_port_is_in_use(tmp_path: Path, port: int) -> None:
         line = authmilter("serve", "--config", config).refused()
     assert f"[metrics] listen: 127.0.0.1:{port}: " in line
     assert sorted(tmp_path.iterdir()) == [config]
+
+
+def test_the_queue_of_reports(port: int, tmp_path: Path) -> None:
+    reports = {"store": f"sqlite:{tmp_path}/reports.db", "email": "reports@home.example"}
+    zone = '_dmarc.r.example. IN TXT "v=DMARC1; p=none; rua=mailto:r@r.example"\n'
+    with Measured(port, {"reports": reports}, zone) as gate:
+        for ip in ("192.0.2.1", "192.0.2.2"):
+            gate.send(b"From: u@r.example\n\nhi\n", ip=ip)
+        wait_until(lambda: gate.page.value("authmilter_report_rows") == 2, "rows", timeout=30.0, context=gate.text)
+        assert gate.page.value("authmilter_report_store_up") == 1
+        assert gate.page.value("authmilter_report_overdue_seconds") == 0
+        mark = gate.daemon.log.mark()
+        gate.daemon.reload({"reports": {**reports, "store": f"sqlite:{tmp_path}/no/reports.db"}})
+        gate.daemon.log.wait("new settings taken", after=mark)
+        wait_until(lambda: "authmilter_report_store_up 0.0" in gate.text(), "a store that is not there")
+        gate.daemon.reload({"reports": {}})
+        wait_until(lambda: "authmilter_report_store_up" not in gate.text(), "no store")
+
+
+def test_what_is_overdue(tmp_path: Path) -> None:
+    store = open_store(f"sqlite:{tmp_path}/reports.db", SCHEMAS)
+    assert read(store) == Queue(up=True)
+    published, row = next(iter(observations(message(dmarc()), ACCEPT)))
+    write(store, "batch", {Key(100, published, row): 3}, 100 * 86_400.0 + 5)
+    assert read(store) == Queue(True, 1, 101 * 86_400.0)
+    absorb(store)
+    assert read(store) == Queue(True, 1, 101 * 86_400.0)
+    store.close()
 
 
 def test_words_are_bounded() -> None:

@@ -29,11 +29,18 @@ DASHBOARD: dict[str, Any] = json.loads((DOCS / "grafana/gatepost.json").read_tex
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 ZONE = """
 a.example.         IN TXT "v=spf1 ip4:192.0.2.1 -all"
-_dmarc.a.example.  IN TXT "v=DMARC1; p=reject"
+_dmarc.a.example.  IN TXT "v=DMARC1; p=reject; rua=mailto:r@a.example"
 ;FAULT _dmarc.broken.example. TXT servfail
 """
 # what no mail of this test makes: families of which a page has no series before the first event
-EMPTY = {"BIMI", "What dry_run let through", "Fetches by outcome", "Refreshes that failed", "Time of a fetch"}
+EMPTY = {
+    "Reports by state",
+    "BIMI",
+    "What dry_run let through",
+    "Fetches by outcome",
+    "Refreshes that failed",
+    "Time of a fetch",
+}
 
 
 @dataclass(frozen=True)
@@ -44,14 +51,16 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def watched() -> Iterator[Watched]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     require(prometheus.missing())
     ports = free_port(), free_port()
+    folder = tmp_path_factory.mktemp("reports")
     with ExitStack() as stack:
         for port in ports:
             stack.callback(release_port, port)
         pages = [{"metrics": {"listen": f"127.0.0.1:{port}"}} for port in ports]
-        gate = stack.enter_context(Strangers(ZONE, pages[0]))
+        reports = {"store": f"sqlite:{folder}/reports.db", "email": "reports@home.example"}
+        gate = stack.enter_context(Strangers(ZONE, {**pages[0], "reports": reports}))
         policies = stack.enter_context(
             PolicyDaemon({**pages[1], "dns": {"nameservers": [gate.dns.address]}, "dane": {"enabled": True}})
         )
@@ -68,7 +77,8 @@ def watched() -> Iterator[Watched]:
                         milter.send(f"From: u@{domain}.example\n\nhi\n".encode(), mail_from="u@a.example")
             for _ in range(2):
                 policies.ask("a.example")
-            seen = [server.query(f"sum(rate({name}[5s])) > 0") for name in (MESSAGES, LOOKUPS)]
+            wanted = [f"sum(rate({name}[5s])) > 0" for name in (MESSAGES, LOOKUPS)]
+            seen = [server.query(each) for each in (*wanted, "authmilter_report_rows > 0")]
             return all(seen)
 
         wait_until(traffic, "figures in Prometheus", timeout=60.0)

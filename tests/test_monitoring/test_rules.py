@@ -52,6 +52,9 @@ FAST = _in("authmilter_message_seconds_bucket", stage="total", le="3.0")
 SLOW = _in("authmilter_message_seconds_bucket", stage="total", le="30.0")
 ALL = _in("authmilter_message_seconds_bucket", stage="total", le="+Inf")
 
+OVERDUE = _in("authmilter_report_overdue_seconds")
+STORE = _in("authmilter_report_store_up")
+
 CASES = [
     Case("AuthmilterDown", 5, {_in("up"): "0x10"}, {_in("up"): "1x10"}),
     Case("AuthmilterFaults", 10, {FAULTS: "0 0 0 1x20"}, {FAULTS: "5x30"}),
@@ -75,6 +78,8 @@ CASES = [
         {FAST: "0+59x40", SLOW: "0+60x40"},
     ),
     Case("AuthmilterCannotSign", 5, {NO_KEY: "0 0 1x10"}, {NO_KEY: "1x10"}),
+    Case("AuthmilterReportsOverdue", 90, {OVERDUE: "50000x100"}, {OVERDUE: "40000x100"}),
+    Case("AuthmilterReportStoreAway", 20, {STORE: "0x30"}, {STORE: "1x30"}),
     Case("TlspolicydDown", 5, {_out("up"): "0x10"}, {_out("up"): "1x10"}),
     Case(
         "TlspolicydFaults", 5, {_out("tlspolicyd_faults_total"): "0 0 1x10"}, {_out("tlspolicyd_faults_total"): "0x9"}

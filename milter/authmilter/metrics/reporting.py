@@ -7,6 +7,8 @@ Diagnostics: `StartError` from `Reporting`; a page process that dies is started 
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import signal
@@ -41,6 +43,7 @@ class Reporting:
         self._control = -1
         self._shown_at = 0.0
         self._quick = 0
+        self._store = ""
 
     def begin(self) -> Figures:
         """Make the files, as the user that the workers run as; raises StartError."""
@@ -76,6 +79,14 @@ class Reporting:
             os.close(reading)
         self._control = writing
         self._shown_at = time.monotonic()
+        self.use_store(self._store)
+
+    def use_store(self, address: str) -> None:
+        """The `[reports] store` in force, whose queue the page shows. Not in the arguments: it may hold a password."""
+        self._store = address
+        if self._control >= 0:
+            with contextlib.suppress(OSError):  # it has ended a moment ago
+                os.write(self._control, json.dumps(address).encode() + b"\n")
 
     def ended(self, pid: int, level: str, shape: str) -> bool:
         """Whether the process that ended was the page, which is started again then."""
