@@ -26,7 +26,8 @@ from tests.support.command import authmilter, write_settings
 from tests.support.metrics_page import Page
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.ports import free_port, release_port
-from tests.support.report_rows import ACCEPT, dmarc, message
+from tests.support.report_rows import ACCEPT, dmarc
+from tests.support.report_rows import message as facts_of
 from tests.support.stranger import Strangers
 from tests.support.waiting import wait_until
 
@@ -283,7 +284,7 @@ def test_the_queue_of_reports(port: int, tmp_path: Path) -> None:
 def test_what_is_overdue(tmp_path: Path) -> None:
     store = open_store(f"sqlite:{tmp_path}/reports.db", SCHEMAS)
     assert read(store) == Queue(up=True)
-    published, row = next(iter(observations(message(dmarc()), ACCEPT)))
+    published, row = next(iter(observations(facts_of(dmarc()), ACCEPT)))
     write(store, "batch", {Key(100, published, row): 3}, 100 * 86_400.0 + 5)
     assert read(store) == Queue(True, 1, 101 * 86_400.0)
     absorb(store)
