@@ -124,6 +124,7 @@ STAGES = {
         "explain",
         "answering",
         "server",
+        "tlsrpt",
         "service",
         "assembly",
     ],

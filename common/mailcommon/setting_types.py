@@ -47,16 +47,19 @@ def _nameserver(value: str) -> str:
     return value
 
 
-def _listen(value: str) -> str:
-    if not value:
-        return value
+def place(value: str, must_be: str) -> str:
+    """`value` if it is "HOST:PORT" with an IPv6 address in brackets; raises ValueError that says what it `must_be`."""
     host, _, port = value.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")
     if not is_host(bare) or (":" in bare) != host.startswith("["):
-        raise ValueError('must be "HOST:PORT", "[IPv6]:PORT" or ""')
+        raise ValueError(must_be)
     if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
         raise ValueError(f"{port!r} is not a port")
     return value
+
+
+def _listen(value: str) -> str:
+    return value and place(value, 'must be "HOST:PORT", "[IPv6]:PORT" or ""')
 
 
 SocketAddress = Annotated[str, AfterValidator(_socket)]

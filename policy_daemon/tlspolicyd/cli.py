@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +131,64 @@ def _print_cache(work: Coroutine[Any, Any, str | tuple[str, bool]]) -> bool:
     text, well = result if isinstance(result, tuple) else (result, True)
     click.echo(text)
     return well
+
+
+@main.group()
+def report() -> None:
+    """TLS reports (RFC 8460): what is counted, and what is sent to the domains that ask for it."""
+
+
+@report.command("send")
+@config_option
+@click.option("--dry-run", is_flag=True, help="Write the reports into files; nothing is sent or changed.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=".",
+    help="Where --dry-run writes the files.",
+)
+@click.option("--now", is_flag=True, help="Without the random delay after the end of the day.")
+def report_send(config: Path | None, dry_run: bool, directory: Path, now: bool) -> None:
+    """Make and send the reports that are due. A timer runs this; any number of hosts may."""
+    from tlspolicyd import report_commands
+
+    settings = _settings(config)
+    if dry_run:
+        _print_report(lambda: report_commands.dry_run(settings, directory, at_once=now))
+    else:
+        _print_report(lambda: report_commands.send(settings, click.echo, at_once=now))
+
+
+@report.command("list")
+@config_option
+@json_option
+def report_list(config: Path | None, as_json: bool) -> None:
+    """Print what is counted and not yet reported, and the reports with what became of them."""
+    from tlspolicyd import report_commands
+
+    settings = _settings(config)
+    _print_report(lambda: report_commands.list_reports(settings, as_json=as_json))
+
+
+@report.command("show")
+@config_option
+@json_option
+@click.argument("report")
+def report_show(config: Path | None, as_json: bool, report: str) -> None:
+    """Print one report, by its id or the newest about a domain; --json prints what is sent."""
+    from tlspolicyd import report_commands
+
+    settings = _settings(config)
+    _print_report(lambda: report_commands.show(settings, report, as_json=as_json))
+
+
+def _print_report(work: Callable[[], str]) -> None:
+    from tlspolicyd.report_commands import NotSet, ReportError
+
+    try:
+        click.echo(work())
+    except NotSet as fault:
+        command.fail(PROGRAM, str(fault))
+    except ReportError as fault:
+        click.echo(f"{PROGRAM}: {fault}", err=True)
+        sys.exit(NOT_DONE)

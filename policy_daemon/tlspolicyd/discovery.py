@@ -61,6 +61,11 @@ class FetchResult(Protocol):
         """The same, for people."""
         ...
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was published, if it is no policy."""
+        ...
+
 
 class Fetcher(Protocol):
     """Gets the policy of a domain over HTTPS."""
@@ -96,6 +101,7 @@ class Found:
     entry: Entry | None = None  # with FETCHED
     failure: Failure | None = None
     reason: str = ""  # for people
+    lines: tuple[str, ...] = ()  # with Failure.INVALID: what was published
     pause: float = 0.0  # seconds until a fetch may be tried again
     tried: bool = False  # this process has fetched
     absent: bool = False  # DNS says that there is no usable record, and the fetch was tried all the same
@@ -210,10 +216,11 @@ class Discovery:
         self, domain: str, record_id: str, held: Entry | None, ttl: float, patience: float | None
     ) -> Found:
         begun = self._clocks.monotonic()
+        lines: tuple[str, ...] = ()
         try:
             async with asyncio.timeout(patience):
                 result = await self.fetcher.fetch(domain)
-            policy, failure, reason = result.policy, result.failure, result.reason
+            policy, failure, reason, lines = result.policy, result.failure, result.reason, result.lines
         except TimeoutError:
             policy, failure = None, Failure.FETCH
             reason = f"no policy within {patience or 0.0:g} s; it is tried again later"
@@ -230,7 +237,7 @@ class Discovery:
         failure = failure or Failure.FETCH
         self._hooks.fetched(str(failure), ended - begun)
         pause = self.tries.failed(domain, record_id, ended, held=held is not None)
-        return Found(Kind.FAILED, ttl, failure=failure, reason=reason, pause=pause, tried=True)
+        return Found(Kind.FAILED, ttl, failure=failure, reason=reason, lines=lines, pause=pause, tried=True)
 
     async def _fetch_for_all(
         self, domain: str, record_id: str, held: Entry | None, ttl: float, patience: float | None, *, force: bool

@@ -49,6 +49,7 @@ class StsFact:
     failure: Failure | None = None  # the newest try failed and there is no unexpired policy
     unreadable: bool = False  # an enforce policy is known to exist and cannot be read (store down or damaged)
     reason: str = ""  # for people
+    lines: tuple[str, ...] = ()  # with Failure.INVALID: the beginning of what was published, for the reports
 
 
 class Tlsa(enum.StrEnum):

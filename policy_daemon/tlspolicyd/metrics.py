@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -18,6 +19,52 @@ from mailcommon.dns.counts import DnsCounts
 from mailcommon.metrics.words import Words
 
 _FETCH_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
+
+
+class Counted(Protocol):
+    """tlsrpt.counts.Counts"""
+
+    dropped: int
+
+    def __len__(self) -> int: ...
+
+
+class Watched(Protocol):
+    """tlsrpt.watching.Watching"""
+
+    @property
+    def sessions(self) -> Mapping[str, int]:
+        """By result."""
+        ...
+
+    @property
+    def malformed(self) -> Mapping[str, int]:
+        """By reason."""
+        ...
+
+    @property
+    def counts(self) -> Counted:
+        """What is not yet written."""
+        ...
+
+
+def _sessions(watched: Watched) -> Iterator[Metric]:
+    sessions = CounterMetricFamily("tlspolicyd_tlsrpt_sessions", "Sessions for TLS reports.", labels=["result"])
+    for result, number in watched.sessions.items():
+        sessions.add_metric([result], number)
+    yield sessions
+    malformed = CounterMetricFamily(
+        "tlspolicyd_tlsrpt_malformed", "Datagrams that were not understood, by reason.", labels=["reason"]
+    )
+    for reason, number in watched.malformed.items():
+        malformed.add_metric([reason], number)
+    yield malformed
+    yield CounterMetricFamily(
+        "tlspolicyd_tlsrpt_dropped", "Sessions that found no place in memory.", value=watched.counts.dropped
+    )
+    yield GaugeMetricFamily(
+        "tlspolicyd_tlsrpt_unwritten", "Domains whose counts are not yet in the store.", value=len(watched.counts)
+    )
 
 
 class Metrics:
@@ -34,6 +81,7 @@ class Metrics:
         self._store_up: Callable[[], bool] = lambda: True
         self._dane: bool | None = None
         self._connections: Callable[[], int] = int
+        self._watched: Watched | None = None
         self._fetches = Counter("tlspolicyd_fetches", "Policy fetches by outcome.", ["outcome"], registry=self.registry)
         self._seconds = Histogram(
             "tlspolicyd_fetch_seconds",
@@ -94,6 +142,10 @@ class Metrics:
         """How the page learns the number of open connections."""
         self._connections = number
 
+    def watch_sessions(self, watched: Watched) -> None:
+        """How the page learns what was counted for TLS reports."""
+        self._watched = watched
+
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client.registry.Collector."""
         lookups = CounterMetricFamily(
@@ -130,6 +182,8 @@ class Metrics:
             "Seconds since the oldest policy of the cache was fetched.",
             value=0.0 if oldest is None else max(0.0, time.time() - oldest),
         )
+        if self._watched is not None:
+            yield from _sessions(self._watched)
         yield GaugeMetricFamily("tlspolicyd_connections", "Open connections.", value=self._connections())
 
     def page(self) -> bytes:

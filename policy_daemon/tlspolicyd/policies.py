@@ -284,8 +284,8 @@ class Policies:
         if found.kind in (Kind.FAILED, Kind.WAITING):
             failure = found.failure or Failure.FETCH
             if found.kind is Kind.WAITING and former is not None and former.failure is not None:
-                failure, found = former.failure, replace(found, reason=former.reason)
-            fact = StsFact(domain, signalled=True, failure=failure, cached=True, reason=found.reason)
+                failure, found = former.failure, replace(found, reason=former.reason, lines=former.lines)
+            fact = StsFact(domain, signalled=True, failure=failure, cached=True, lines=found.lines, reason=found.reason)
             check = min(found.pause, self._timing.negative_for(found.ttl))  # a new id may be tried at once
             self._negatives.put(domain, fact, found.pause, check)
         else:

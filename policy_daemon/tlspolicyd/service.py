@@ -35,6 +35,7 @@ from tlspolicyd.metrics import Metrics
 from tlspolicyd.ready import ReadyReplies
 from tlspolicyd.server import Clients, Limits
 from tlspolicyd.settings import Settings
+from tlspolicyd.tlsrpt.watching import Watching
 
 _DRAIN_SECONDS = 10.0
 _READY_REPLIES = 50_000
@@ -50,6 +51,9 @@ _FIXED_BELOW = (
     ("sts", "max_concurrent_fetches"),
     ("cache", "store"),
     ("cache", "entries"),
+    ("tlsrpt", "socket"),
+    ("tlsrpt", "log"),
+    ("tlsrpt", "store"),
     ("metrics", "listen"),
 )
 
@@ -89,11 +93,14 @@ class Service(Generic[G]):
         self._metrics = Metrics()
         self._ready = ReadyReplies(_READY_REPLIES, time.monotonic)
         self._background: set[asyncio.Task[None]] = set()
+        self._watching: Watching | None = None
 
     def run(self) -> None:
         """Serve until told to stop; raises StartError before anything runs."""
         listening = listen(self._settings)
         try:
+            if self._settings.tlsrpt.socket or self._settings.tlsrpt.log:
+                self._watching = Watching(self._settings)
             _raise_file_limit()
             become(self._settings.user)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -120,6 +127,10 @@ class Service(Generic[G]):
         servers = [await _serve(loop, self._clients, opened) for opened in listening.sockets]
         self._run(self._clients.watch)
         self._run(self._watch_resolver)
+        watching = self._watching
+        if watching is not None:
+            self._metrics.watch_sessions(watching)
+            self._run(lambda: watching.run(lambda: self._gate))
         log.info("listening on %s", listening.where)
         notify("READY=1")
         await self._stop.wait()
@@ -128,6 +139,8 @@ class Service(Generic[G]):
             server.close()
         await self._clients.drain(_DRAIN_SECONDS)
         await self._end_background()
+        if watching is not None:
+            await watching.close()
         await self._answers.close()
         await self._gate.close(last=True)
         if page is not None:

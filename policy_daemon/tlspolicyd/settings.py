@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mailcommon import settings as files
-from mailcommon.setting_types import Dns, LogFormat, Metrics, OctalMode, SocketAddress
+from mailcommon.names import to_alabel
+from mailcommon.outbox.mail import usable_address
+from mailcommon.setting_types import Dns, LogFormat, Metrics, OctalMode, SocketAddress, place
 from mailcommon.settings import Section
 
 DEFAULT_FILE = Path("/etc/gatepost/tlspolicyd.toml")
@@ -43,6 +45,47 @@ def _proxy(value: str) -> str:
     return value
 
 
+def _host_and_port(value: str) -> str:
+    return place(value, 'must be "HOST:PORT" or "[IPv6]:PORT"')
+
+
+def _datagrams(value: str) -> str:
+    if not value or re.fullmatch(r"unix:/[^\0]{1,100}", value):  # unix(7): 108 octets at most
+        return value
+    raise ValueError('must be "unix:/path" (at most 100 characters) or ""')
+
+
+def _log(value: str) -> str:
+    if not value or re.fullmatch(r"(?:journal:)?/[^\0]+|journal:", value):
+        return value
+    raise ValueError('must be "/path", "journal:", "journal:/directory" or ""')
+
+
+def _reports(value: str) -> str:
+    if re.fullmatch(r"sqlite:/[^\0]+|postgres(?:ql)?://\S+", value):
+        return value
+    raise ValueError('must be "sqlite:/path" or "postgresql://USER@HOST/DATABASE"')
+
+
+def _organization(value: str) -> str:
+    if len(value) <= 200 and value.isprintable():
+        return value
+    raise ValueError("must be at most 200 printable characters")
+
+
+def _contact(value: str) -> str:
+    if not value or usable_address(f"mailto:{value}"):
+        return value and usable_address(f"mailto:{value}")
+    raise ValueError('must be an address such as "tls-reports@example.org", or ""')
+
+
+def _domain(value: str) -> str:
+    name = to_alabel(value)
+    if name is None:
+        raise ValueError(f"{value!r} is not a domain name")
+    return name
+
+
 class Sts(Section):
     timeout: Annotated[float, Field(gt=0, le=600)] = 60.0  # RFC 8461 §3.3 suggests one minute
     # socketmap_table(5): Postfix gives up after 100 seconds
@@ -63,6 +106,27 @@ class Cache(Section):
     entries: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
 
 
+class Tlsrpt(Section):
+    """TLS reports. See tlspolicyd.tlsrpt."""
+
+    socket: Annotated[str, AfterValidator(_datagrams)] = ""
+    log: Annotated[str, AfterValidator(_log)] = ""
+    store: Annotated[str, AfterValidator(_reports)] = "sqlite:/var/lib/tlspolicyd/reports.db"
+    organization: Annotated[str, AfterValidator(_organization)] = ""
+    contact: Annotated[str, AfterValidator(_contact)] = ""
+    exclude: Annotated[tuple[Annotated[str, AfterValidator(_domain)], ...], Field(strict=False)] = ()
+    delay: Annotated[float, Field(ge=0, le=36_000)] = 14_400.0  # RFC 8460 §4.1: up to four hours
+    keep: Annotated[float, Field(ge=1, le=3650)] = 30.0
+    smtp: Annotated[str, AfterValidator(_host_and_port)] = "127.0.0.1:25"
+    allow_private_addresses: bool = False
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.socket and self.log:
+            raise ValueError("socket and log are not for use at the same time: each session would be counted twice")
+        return self
+
+
 class Settings(Section):
     """The whole file."""
 
@@ -80,6 +144,7 @@ class Settings(Section):
     sts: Sts = Sts()
     dane: Dane = Dane()
     cache: Cache = Cache()
+    tlsrpt: Tlsrpt = Tlsrpt()
     metrics: Metrics = Metrics()
 
 

@@ -68,11 +68,13 @@ class Outbound:
         installation: Installation = HOST,
         policy_map: str = POLICY_MAP,
         postfix_settings: Mapping[str, str] | None = None,
+        services: Sequence[str] = (),
         settings: Mapping[str, Any] | None = None,
         faults: Mapping[str, Sequence[Any]] | None = None,
         daemon: bool = True,
     ) -> None:
-        """settings: of the daemon, over what the world needs. faults: of `SignedUnbound`: unsigned, bogus and so on.
+        """services: further lines of master.cf. settings: of the daemon, over what the world needs. faults: of
+        `SignedUnbound`: unsigned, bogus and so on.
 
         daemon: False = it is not started; whoever answers Postfix instead listens on `postfix.policy_socket`.
         """
@@ -80,11 +82,13 @@ class Outbound:
             raise Unavailable(problem)
         self._installation, self._policy_map = installation, policy_map
         self._postfix_settings = dict(postfix_settings or {})
+        self._services = tuple(services)
         self._settings = dict(settings or {})
         self._faults = dict(faults or {})
         self._with_daemon = daemon
         self._records: list[str] = []
         self._declared: list[tuple[str, str, Path | None, StartTls]] = []
+        self._reports: dict[str, Any] | None = None
         self._stack = contextlib.ExitStack()
         self.ca = PrivateCa()
         self.network = Network()
@@ -145,6 +149,10 @@ class Outbound:
             self.record(f"mta-sts.{name}. 60 IN A 127.0.0.1")
             self.policy_host.add(name, policy, fault=fault)
 
+    def use_reports(self, contact: str, **tlsrpt: Any) -> None:
+        """Let the daemon count for TLS reports. Without `log` in `tlsrpt` it takes Postfix's datagrams."""
+        self._reports = {"contact": contact, **tlsrpt}
+
     def start(self) -> None:
         """Start everything that was declared; stops what ran if one fails."""
         with contextlib.ExitStack() as stack:
@@ -162,6 +170,7 @@ class Outbound:
                 ca_file=roots,
                 policy_map=self._policy_map,
                 settings=self._postfix_settings,
+                services=self._services,
                 installation=self._installation,
             )
             stack.callback(self.postfix.stop)
@@ -177,12 +186,20 @@ class Outbound:
             }
             for key, value in self._settings.items():
                 needed[key] = {**needed.get(key, {}), **value} if isinstance(value, Mapping) else value
+            if self._reports is not None:
+                needed["tlsrpt"] = self._report_settings(self._reports)
             self.daemon = PolicyDaemon(needed, socket=f"unix:{self.postfix.policy_socket}")
             stack.callback(self.daemon.stop)
             if self._with_daemon:
                 self.daemon.start()
             self.postfix.start()
             self._stack = stack.pop_all()
+
+    def _report_settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        settings = {"store": f"sqlite:{self._base}/reports.db"}
+        if given.get("log") == "maillog":
+            return {**settings, **given, "log": str(self.postfix.log.path)}
+        return {**settings, "socket": f"unix:{self.postfix.queue_directory}/tlspolicyd/tlsrpt.sock", **given}
 
     def _resolver(self, address: str) -> SignedUnbound:
         # By a top-level domain that is signed the daemon finds out whether a resolver validates.

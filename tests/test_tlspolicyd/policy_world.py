@@ -50,6 +50,7 @@ class Result:
     failure: Failure | None = None
     reason: str = ""
     certificate: str = ""
+    lines: tuple[str, ...] = ()
 
 
 FETCH_FAILED = Result(failure=Failure.FETCH, reason="connection refused")

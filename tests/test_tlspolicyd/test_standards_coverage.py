@@ -1,4 +1,4 @@
-"""Which tests prove each rule of MTA-STS for a sender (STS) and of Postfix's policy maps (PFX).
+"""Which tests prove each rule of MTA-STS for a sender (STS), Postfix's policy maps (PFX) and TLS reports (TLSRPT).
 
 The rules are those of the checklist of standards. A rule without a test, and a test that has gone, is noticed.
 """
@@ -11,6 +11,8 @@ from tests.support.proofs import gone
 
 MTA_STS = "tests/postfix/test_outbound_mta_sts.py::"
 DANE = "tests/postfix/test_outbound_dane.py::"
+REPORTS = "tests/postfix/test_outbound_reports.py::"
+REPORTS_LOG = "tests/postfix/test_outbound_reports_log.py::"
 ATTRIBUTES = "tests/postfix/test_outbound_attributes.py::"
 
 # rule -> what it says, and "file::test"
@@ -254,10 +256,124 @@ PFX: dict[int, tuple[str, ...]] = {
         "test_cache_sqlite.py::test_mail_waits_for_an_unreadable_policy_for_a_set_time",
         "test_cache_redis.py::test_restarts_do_not_begin_the_time_of_a_damaged_value_anew",
     ),
+    42: (
+        "datagrams of Postfix 3.10, and reports that say TLS-Required: No",
+        REPORTS + "test_the_report_says_what_happened",
+        REPORTS + "test_tlsrpt_4_5_reports_are_delivered_despite_tls_failures_and_not_reported",
+    ),
+}
+TLSRPT: dict[int, tuple[str, ...]] = {
+    1: (
+        "the TXT record: exactly one",
+        "test_tlsrpt_record.py::test_tlsrpt_1_2_records",
+        "test_tlsrpt_record.py::test_tlsrpt_1_no_reports",
+        "test_tlsrpt_record.py::test_tlsrpt_1_other_records_are_discarded",
+    ),
+    2: (
+        "rua: mailto and https, unknown fields ignored",
+        "test_tlsrpt_record.py::test_tlsrpt_1_2_records",
+        "test_tlsrpt_record.py::test_uris_that_are_not_used",
+    ),
+    3: ("delivered to all places", "test_tlsrpt_send.py::test_by_mail_and_by_https"),
+    4: (
+        "reports are delivered despite TLS failures",
+        REPORTS + "test_tlsrpt_4_5_reports_are_delivered_despite_tls_failures_and_not_reported",
+        REPORTS_LOG + "test_tlsrpt_4_5_reports_are_delivered_despite_tls_failures_and_not_reported",
+    ),
+    5: (
+        "and not reported themselves",
+        REPORTS + "test_tlsrpt_4_5_reports_are_delivered_despite_tls_failures_and_not_reported",
+        REPORTS_LOG + "test_tlsrpt_4_5_reports_are_delivered_despite_tls_failures_and_not_reported",
+        "test_tlsrpt_log.py::test_tlsrpt_5_other_programs_and_the_one_that_sends_reports",
+    ),
+    6: ("signed on the way", "tests/postfix/test_outbound_reports_signed.py::test_tlsrpt_6_8_signed"),
+    7: ("multipart/report with both parts", "test_tlsrpt_report.py::test_tlsrpt_7_8_9_the_mail"),
+    8: (
+        "TLS-Report-Domain, TLS-Report-Submitter, and both signed",
+        "test_tlsrpt_report.py::test_tlsrpt_7_8_9_the_mail",
+        "tests/postfix/test_outbound_reports_signed.py::test_tlsrpt_6_8_signed",
+    ),
+    9: (
+        "the subject",
+        "test_tlsrpt_report.py::test_tlsrpt_7_8_9_the_mail",
+        "test_tlsrpt_report.py::test_the_longest_names",
+    ),
+    10: ("the file name", "test_tlsrpt_report.py::test_tlsrpt_10_file_name"),
+    12: (
+        "POST: 2xx is done, all else is tried again for a day",
+        "test_tlsrpt_send.py::test_tlsrpt_12_the_same_report_in_both_ways",
+        "test_tlsrpt_send.py::test_tlsrpt_12_statuses_that_are_done",
+        "test_tlsrpt_send.py::test_tlsrpt_12_other_statuses_are_tried_again",
+        "test_tlsrpt_send.py::test_tlsrpt_12_tried_again_for_a_day",
+    ),
+    13: ("gzip", "test_tlsrpt_report.py::test_tlsrpt_13_packed"),
+    14: (
+        "whole UTC days, and a random delay",
+        "test_tlsrpt_counts.py::test_tlsrpt_14_a_utc_day",
+        "test_tlsrpt_send.py::test_tlsrpt_14_a_day_that_is_not_over_is_not_reported",
+        "test_tlsrpt_send.py::test_tlsrpt_14_random_delay",
+        "test_tlsrpt_send.py::test_tlsrpt_14_delays_are_spread",
+    ),
+    16: (
+        "the fields of a report",
+        "test_tlsrpt_report.py::test_the_report_of_the_rfc",
+        "test_tlsrpt_report.py::test_tlsrpt_16_17_20_21_22_any_counts_give_a_report_that_fits_the_schema",
+        REPORTS + "test_tlsrpt_16_17_every_report_fits_the_schema",
+    ),
+    17: (
+        "the fields of a policy",
+        "test_tlsrpt_report.py::test_tlsrpt_16_17_20_21_22_any_counts_give_a_report_that_fits_the_schema",
+        REPORTS + "test_tlsrpt_16_17_every_report_fits_the_schema",
+    ),
+    18: ("policy-domain without a policy", REPORTS + "test_tlsrpt_18_policy_domain_without_a_policy"),
+    19: (
+        "policy strings, line by line and record by record, errors kept",
+        "test_tlsrpt_attribution.py::test_tlsrpt_19_an_invalid_policy_is_told_with_its_errors",
+        REPORTS + "test_tlsrpt_19_policy_strings",
+    ),
+    20: (
+        "totals",
+        "test_tlsrpt_counts.py::test_tlsrpt_20_successes_and_failures",
+        "test_tlsrpt_counts.py::test_totals_in_are_totals_out",
+        "test_tlsrpt_report.py::test_parsedmarc_reads_the_same_numbers",
+    ),
+    21: (
+        "failure details",
+        "test_tlsrpt_report.py::test_the_report_of_the_rfc",
+        REPORTS + "test_tlsrpt_21_23_failure_details",
+    ),
+    22: (
+        "result types",
+        "test_tlsrpt_datagram.py::test_tlsrpt_22_codes",
+        REPORTS + "test_the_report_says_what_happened",
+        REPORTS_LOG + "test_the_report_says_what_the_log_says",
+    ),
+    23: (
+        "reasons of the general ones",
+        "test_tlsrpt_datagram.py::test_tlsrpt_23_an_untrusted_chain_has_its_own_word",
+        REPORTS + "test_tlsrpt_21_23_failure_details",
+    ),
+    24: ("a day without failures", "test_tlsrpt_report.py::test_tlsrpt_24_a_day_without_failures_is_reported"),
+    25: (
+        "modes testing and none",
+        "test_tlsrpt_attribution.py::test_tlsrpt_25_mode_testing",
+        "test_tlsrpt_log.py::test_tlsrpt_25_mode_testing",
+        "test_tlsrpt_log.py::test_tlsrpt_25_nothing_known_and_mode_none",
+        REPORTS + "test_the_report_says_what_happened",
+    ),
+    26: (
+        "several policies",
+        "test_tlsrpt_report.py::test_tlsrpt_26_policies_are_apart_and_in_a_fixed_order",
+        REPORTS + "test_tlsrpt_26_several_policies",
+    ),
+}
+TLSRPT_ELSEWHERE = {
+    11: "the key with s=tlsrpt: what the domain publishes",
+    15: "for those who receive reports",
+    27: "for those who receive reports",
 }
 ELSEWHERE = {
     31: "one answer for all recipients at the end of a message: the inbound gate",
-    42: "Postfix's own TLS reports: the reporter",
     43: "REQUIRETLS is carried by Postfix; a policy map has no say in it",
 }
 
@@ -265,11 +381,16 @@ ELSEWHERE = {
 def test_no_rule_is_left_out() -> None:
     assert list(STS) == list(range(1, 32))
     assert sorted([*PFX, *ELSEWHERE]) == list(range(31, 44))
+    assert sorted([*TLSRPT, *TLSRPT_ELSEWHERE]) == list(range(1, 28))
 
 
 @pytest.mark.parametrize(
     "proofs",
-    [pytest.param(row[1:], id=f"{part}-{n}") for part, rows in (("STS", STS), ("PFX", PFX)) for n, row in rows.items()],
+    [
+        pytest.param(row[1:], id=f"{part}-{n}")
+        for part, rows in (("STS", STS), ("PFX", PFX), ("TLSRPT", TLSRPT))
+        for n, row in rows.items()
+    ],
 )
 def test_each_rule_has_tests(proofs: tuple[str, ...]) -> None:
     assert proofs

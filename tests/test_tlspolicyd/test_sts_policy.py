@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mailcommon.names import is_hostname
 from tlspolicyd.facts import Mode
-from tlspolicyd.sts.policy import MAX_AGE, MAX_OCTETS, match_mx, parse
+from tlspolicyd.sts.policy import MAX_AGE, MAX_OCTETS, match_mx, parse, shown
 
 EXAMPLE = (  # RFC 8461 §3.2, the example
     "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\nmx: backupmx.example.com\r\n"
@@ -387,3 +387,22 @@ def test_rubbish_costs_no_more_than_its_length(filler: str) -> None:
     parse(b"mx: " + octets * ((MAX_OCTETS - 200) // len(octets)))
     parse(octets * (1_000_000 // len(octets)))
     assert time.process_time() - start < 0.5
+
+
+@given(st.binary(max_size=3000))
+def test_what_is_shown_of_a_text_that_is_no_policy(body: bytes) -> None:
+    lines = shown(body)
+    assert len(lines) <= 20
+    assert sum(map(len, lines)) <= 2000
+    for line in lines:
+        assert line.isascii()
+        assert line.isprintable()
+        assert not set("{}") & set(line)
+
+
+def test_an_invalid_policy_is_shown_as_it_was_published() -> None:
+    assert shown(b"version: STSv1\r\nmode:\tenforced \r\nx: {\r\n\r\nmx: a") == (
+        "version: STSv1",
+        "mode: enforced",
+        "mx: a",
+    )

@@ -1,5 +1,7 @@
 """Fetching one document over HTTPS: a `Location` in, a `Fetched` out. For any host, however hostile.
 
+`Client.post` sends octets instead, in the same way and within the same limits.
+
 Diagnostics: `Client.fetch` never raises but for cancellation; `Fault` has a word for all that can go wrong.
 Limits: `timeout` seconds for addresses, handshakes, redirects and answers in all; the octets of the `Document`; at most
 `max_concurrent` fetches at a time, and others wait for at most `timeout` seconds.
@@ -22,7 +24,17 @@ from mailcommon.dns.async_resolver import AsyncResolver
 from mailcommon.fetch import addresses
 from mailcommon.fetch.address import NO_ADDRESS, refusal
 from mailcommon.fetch.connector import Attempt, Connector
-from mailcommon.fetch.fetched import Document, Fault, Fetched, failed, not_connected, read_body, unacceptable
+from mailcommon.fetch.fetched import (
+    Document,
+    Fault,
+    Fetched,
+    Upload,
+    failed,
+    not_connected,
+    read_body,
+    received,
+    unacceptable,
+)
 from mailcommon.fetch.location import Location, follow
 from mailcommon.fetch.trust import trust
 from mailcommon.names import is_hostname
@@ -31,6 +43,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",  # a body is never unpacked: a few KB of gzip can be gigabytes
     "User-Agent": "gatepost",
 }
+_ANSWER = 65_536  # octets of what comes back where something was sent: nothing of it is looked at
 _REDIRECTS = (301, 302, 303, 307, 308)  # RFC 9110 §15.4
 
 
@@ -43,6 +56,13 @@ class ClientSettings:
     proxy: str = ""  # "http://HOST:PORT": an HTTP proxy that tunnels (CONNECT)
     allow_private_addresses: bool = False
     max_concurrent: int = 1000
+
+
+def _headers(document: Document) -> dict[str, str]:
+    headers = {"Accept": ", ".join(document.kinds) or "*/*"}
+    if document.upload is not None:
+        headers["Content-Type"] = document.upload.kind
+    return headers
 
 
 class _Redirected(Exception):
@@ -77,6 +97,10 @@ class Client:
             return await self._timed(location, document)
         finally:
             self._places.release()
+
+    async def post(self, location: Location, upload: Upload) -> Fetched:
+        """Send octets to `location`; the body of a good answer, one of status 2xx, is not read."""
+        return await self.fetch(location, Document("answer", (), _ANSWER, upload=upload))
 
     async def find(self, host: str) -> addresses.Found:
         """The addresses that a connection to `host` may go to: those of the proxy, if there is one."""
@@ -144,15 +168,19 @@ class Client:
         host = location.host
         try:
             with Attempt(chosen, document.octets):
-                async with self._open_session().get(
+                async with self._open_session().request(
+                    "GET" if document.upload is None else "POST",
                     self._url(location),
-                    headers={"Accept": ", ".join(document.kinds) or "*/*"},
+                    headers=_headers(document),
+                    data=document.upload.octets if document.upload is not None else None,
                     allow_redirects=False,  # each host is judged, here
                     proxy=self._settings.proxy or None,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=patience),
                 ) as response:
                     if redirect and response.status in _REDIRECTS and "Location" in response.headers:
                         raise _Redirected(response.headers["Location"])
+                    if document.upload is not None:
+                        return received(host, response)
                     return unacceptable(host, response, document) or await read_body(response, document)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             raise

@@ -29,6 +29,14 @@ class Fault(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """What is sent."""
+
+    kind: str  # media type
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """What may come, whoever sends it."""
 
@@ -37,6 +45,7 @@ class Document:
     octets: int  # of the body
     redirects: int = 0  # how many are followed
     packed: bool = False  # Content-Encoding may be gzip; the octets are given as they come, packed
+    upload: Upload | None = None  # what is sent to get it; then its status counts alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,7 @@ class Fetched:
     body: bytes | None
     fault: Fault | None = None
     reason: str = ""  # of the fault, for people
-    status: int = 0  # of HTTP, with STATUS
+    status: int = 0  # of HTTP, with STATUS and after a post
 
 
 def failed(fault: Fault, reason: str, status: int = 0) -> Fetched:
@@ -63,6 +72,13 @@ def not_connected(host: str, fault: aiohttp.ClientConnectorError) -> Fetched:
         return failed(Fault.TLS, f"no TLS with {host}: {getattr(error, 'reason', None) or error}")
     what = fault.os_error.strerror or str(fault.os_error) or "closed by the other side"
     return failed(Fault.CONNECT, f"no connection to {host}: {what}")
+
+
+def received(host: str, response: aiohttp.ClientResponse) -> Fetched:
+    """The answer to something that was sent: what counts is its status, and that is 2xx."""
+    if 200 <= response.status < 300:
+        return Fetched(b"", status=response.status)
+    return failed(Fault.STATUS, f"{host}: HTTP status {response.status}", response.status)
 
 
 def unacceptable(host: str, response: aiohttp.ClientResponse, document: Document) -> Fetched | None:

@@ -9,7 +9,7 @@ Limits, Security: those of `mailcommon.fetch.client`; a policy has at most 64 KB
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailcommon.dns.async_resolver import AsyncResolver
 from mailcommon.fetch.client import Client, ClientSettings
@@ -32,6 +32,7 @@ class FetchResult:
     reason: str = ""  # of the failure, for people
     certificate: str = ""  # the policy host's, if it was asked for; for people
     notes: tuple[str, ...] = ()  # what was passed over in the policy's text, for people
+    lines: tuple[str, ...] = ()  # with Failure.INVALID: what was published (RFC 8460 §4.5)
 
 
 def policy_host(domain: str) -> str:
@@ -53,7 +54,7 @@ class Fetcher:
         result = _read(fetched)
         if not with_certificate or fetched.fault in (Fault.LOCATION, Fault.BUSY):
             return result
-        return FetchResult(result.policy, result.failure, result.reason, await self._look(host), result.notes)
+        return replace(result, certificate=await self._look(host))
 
     async def close(self) -> None:
         """Close what is open. A fetch that is under way fails."""
@@ -77,5 +78,6 @@ def _read(fetched: Fetched) -> FetchResult:
         return FetchResult(None, failure, fetched.reason)
     reading = policy.parse(fetched.body)
     if reading.policy is None:
-        return FetchResult(None, Failure.INVALID, reading.reason, notes=reading.notes)
+        lines = policy.shown(fetched.body)
+        return FetchResult(None, Failure.INVALID, reading.reason, notes=reading.notes, lines=lines)
     return FetchResult(reading.policy, notes=reading.notes)

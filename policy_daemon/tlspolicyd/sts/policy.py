@@ -25,6 +25,8 @@ MAX_PATTERN_TEXT = 16_000  # characters of all patterns
 MAX_KEPT = 32_000  # characters of all lines kept, each with _LINE_COST on top
 _MAX_LINES = 2_000
 _MAX_NOTES = 10
+_MAX_SHOWN = 2_000  # octets of a text that is no policy
+_MAX_SHOWN_LINES = 20
 _LINE_COST = 24  # what Postfix's policy line needs around one line
 
 _NAME = re.compile(
@@ -44,6 +46,13 @@ class Reading:
     policy: Policy | None
     reason: str = ""  # why there is none, for people
     notes: tuple[str, ...] = ()  # what was passed over or mended, for people
+
+
+def shown(body: bytes) -> tuple[str, ...]:
+    """The beginning of a text that is no policy, line by line, as far as it can be shown; at most 2,000 characters."""
+    lines = (line.strip(b"\r \t") for line in body[:_MAX_SHOWN].split(b"\n")[:_MAX_SHOWN_LINES])
+    texts = (line.decode("ascii", "replace").replace("\t", " ") for line in lines)
+    return tuple(text for text in texts if _HARMLESS.fullmatch(text))
 
 
 class _Invalid(Exception):
