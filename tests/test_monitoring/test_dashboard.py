@@ -37,6 +37,7 @@ EMPTY = {
     "Reports by state",
     "BIMI",
     "What dry_run let through",
+    "TLS sessions for reports",
     "Fetches by outcome",
     "Refreshes that failed",
     "Time of a fetch",
@@ -61,8 +62,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         pages = [{"metrics": {"listen": f"127.0.0.1:{port}"}} for port in ports]
         reports = {"store": f"sqlite:{folder}/reports.db", "email": "reports@home.example"}
         gate = stack.enter_context(Strangers(ZONE, {**pages[0], "reports": reports}))
+        tlsrpt = {
+            "socket": f"unix:{folder}/tlsrpt.sock",
+            "store": f"sqlite:{folder}/tls.db",
+            "contact": "t@home.example",
+        }
         policies = stack.enter_context(
-            PolicyDaemon({**pages[1], "dns": {"nameservers": [gate.dns.address]}, "dane": {"enabled": True}})
+            PolicyDaemon(
+                {**pages[1], "dns": {"nameservers": [gate.dns.address]}, "dane": {"enabled": True}, "tlsrpt": tlsrpt}
+            )
         )
         server = stack.enter_context(
             PrivatePrometheus(dict(zip(("authmilter", "tlspolicyd"), ports, strict=True)), DOCS / RULES)

@@ -52,6 +52,8 @@ FAST = _in("authmilter_message_seconds_bucket", stage="total", le="3.0")
 SLOW = _in("authmilter_message_seconds_bucket", stage="total", le="30.0")
 ALL = _in("authmilter_message_seconds_bucket", stage="total", le="+Inf")
 
+LOST = _out("tlspolicyd_tlsrpt_dropped_total")
+MALFORMED = _out("tlspolicyd_tlsrpt_malformed_total", reason="json")
 OVERDUE = _in("authmilter_report_overdue_seconds")
 STORE = _in("authmilter_report_store_up")
 
@@ -99,6 +101,8 @@ CASES = [
         {_out("tlspolicyd_dane_active"): "0x30"},
         {_out("tlspolicyd_dane_active"): "1x30"},
     ),
+    Case("TlspolicydSessionsLost", 30, {LOST: "0 0 5x90"}, {LOST: "5x90"}),
+    Case("TlspolicydSessionsUnreadable", 30, {MALFORMED: "0+1x90"}, {MALFORMED: "0 0 3x90"}),
     Case("TlspolicydStoreAway", 15, {_out("tlspolicyd_store_up"): "0x20"}, {_out("tlspolicyd_store_up"): "1x20"}),
     Case(
         "TlspolicydFetchesFail",
