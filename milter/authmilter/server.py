@@ -78,10 +78,11 @@ class Server:
         self._listen()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         if self._reporting:
-            self._current.figures = self._reporting.begin()
-            self._current.figures.started(number)
-            self._reporting.use_store(self._settings.reports.store)
-            self._reporting.show(*self._log_settings())
+            try:
+                self._begin_reporting(self._reporting, number)
+            except StartError:
+                self._close_socket()
+                raise
         for place in range(number):
             self._start_worker(place)
         log.info("listening on %s with %d workers", self._settings.socket, len(self._workers))
@@ -117,6 +118,12 @@ class Server:
                 with contextlib.suppress(OSError):  # a directory that this user may not change
                     path.unlink()
             raise StartError(str(fault)) from fault
+
+    def _begin_reporting(self, reporting: Reporting, workers: int) -> None:
+        self._current.figures = reporting.begin()
+        self._current.figures.started(workers)
+        reporting.use_store(self._settings.reports.store)
+        reporting.show(*self._log_settings())
 
     def _log_settings(self) -> tuple[str, str]:
         return self._settings.log_level, self._settings.log_format
@@ -200,11 +207,7 @@ class Server:
             figures.settings(taken=True)
 
     def _stop_workers(self) -> None:
-        address = self._started_with.socket
-        if address.startswith("unix:"):
-            # nobody new comes in
-            with contextlib.suppress(OSError):
-                Path(address.removeprefix("unix:")).unlink()
+        self._close_socket()  # nobody new comes in
         for each in self._workers.values():
             os.close(each.control)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -218,6 +221,12 @@ class Server:
         if self._reporting:
             self._reporting.stop()
         log.info("stopped")
+
+    def _close_socket(self) -> None:
+        address = self._started_with.socket
+        if address.startswith("unix:"):
+            with contextlib.suppress(OSError):
+                Path(address.removeprefix("unix:")).unlink()
 
     def _forget_ended(self) -> None:
         for pid in list(self._workers):

@@ -22,7 +22,7 @@ from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
 from mailcommon import log as logging_setup
-from mailcommon.log import one_line, safe_value
+from mailcommon.log import QueueId, one_line, safe_value
 from mailcommon.outbox import SCHEMA as OUTBOX
 from mailcommon.outbox import Doorkeeper
 from mailcommon.store import open_store
@@ -136,4 +136,5 @@ def _follow(current: Current, control: int) -> None:
 
 def _log_unreadable(kind: type[BaseException], fault: BaseException, _trace: TracebackType | None) -> None:
     """pymilter reports here what it could not hand to a callback, such as a HELO that is not UTF-8."""
-    log.info("-: an event of the session was skipped: %s: %s", kind.__name__, ascii(str(fault))[:200])
+    text = ascii(str(fault))[:200]
+    log.info("%s: an event of the session was skipped: %s: %s", QueueId(""), kind.__name__, text)

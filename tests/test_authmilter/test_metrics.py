@@ -297,3 +297,13 @@ def test_words_are_bounded() -> None:
     assert {words.bounded("x", str(number)) for number in range(100)} == {*map(str, range(30)), "other"}
     assert words.bounded("x", "7") == "7"
     assert words.bounded("y", "99") == "99"
+
+
+def test_no_room_for_the_figures(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}/no")
+    config = write_settings(
+        tmp_path, {"socket": f"unix:{tmp_path}/milter.sock", "metrics": {"listen": f"127.0.0.1:{port}"}}
+    )
+    line = authmilter("serve", "--config", config).refused()
+    assert "[metrics]: no room for the figures" in line
+    assert sorted(tmp_path.iterdir()) == [config]

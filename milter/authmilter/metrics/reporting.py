@@ -2,7 +2,7 @@
 
 All of it is made before the workers are forked. Nothing here starts a thread.
 
-Diagnostics: `StartError` from `Reporting`; a page process that dies is started again.
+Diagnostics: `StartError`, at the start only; a page process that dies is started again.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Reporting:
             os.close(self._control)
 
     def show(self, level: str, shape: str) -> None:
-        """Start the page process."""
+        """Start the page process; raises StartError."""
         assert self._shared is not None, "the files come first"
         reading, writing = os.pipe()
         listening = self._listening.fileno()
@@ -74,9 +74,13 @@ class Reporting:
             argv = [sys.executable, "-P", "-m", "authmilter.metrics.page", str(self._shared.directory)]
             argv += [str(listening), str(reading), level, shape]
             self._page = os.posix_spawn(sys.executable, argv, os.environ)
+        except OSError as fault:
+            os.close(writing)
+            raise StartError(f"[metrics]: the page cannot be started: {fault}") from fault
         finally:
             os.set_inheritable(listening, False)
             os.close(reading)
+        os.set_blocking(writing, False)  # a page that hangs must not hold the parent up
         self._control = writing
         self._shown_at = time.monotonic()
         self.use_store(self._store)
@@ -85,7 +89,7 @@ class Reporting:
         """The `[reports] store` in force, whose queue the page shows. Not in the arguments: it may hold a password."""
         self._store = address
         if self._control >= 0:
-            with contextlib.suppress(OSError):  # it has ended a moment ago
+            with contextlib.suppress(OSError):  # it has ended a moment ago, or does not read
                 os.write(self._control, json.dumps(address).encode() + b"\n")
 
     def ended(self, pid: int, level: str, shape: str) -> bool:
@@ -99,7 +103,10 @@ class Reporting:
             log.error("metrics: the page ends as soon as it runs; there is none until the next start")
         else:
             log.error("metrics: the page has ended, starting it again")
-            self.show(level, shape)
+            try:
+                self.show(level, shape)
+            except StartError as fault:
+                log.error("%s; there is none until the next start", fault)
         return True
 
     def stop(self) -> None:
