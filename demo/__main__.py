@@ -1,9 +1,9 @@
 """Real mail through a real Postfix and both daemons, shown: `python -m demo`.
 
-At the inbound gate: Postfix, a resolver and the milter, and six messages from outside, one of them with a brand
-indicator. At the outbound gate: Postfix, the policy daemon, and mail to recipients with good and bad TLS. Everything
-runs on loopback addresses with its files in /tmp and is stopped at the end; a Postfix or resolver of the host is left
-alone.
+At the inbound gate: Postfix, a resolver and the milter, seven messages from outside, one of them with a brand
+indicator, and one of our own. At the outbound gate: Postfix, the policy daemon, and mail to recipients with good and
+bad TLS. Everything runs on loopback addresses with its files in /tmp and is stopped at the end; a Postfix or resolver
+of the host is left alone.
 
 Exit status 0: everything came out as it should; 1: it did not, or something could not be started.
 """
@@ -13,8 +13,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -24,7 +26,7 @@ from demo.brand import Brand, serve
 from demo.cases import cases
 from demo.show import make_console, show_message, show_table, step
 from demo.ways import ThroughPostfix, ThroughProtocol, Way
-from demo.world import HOME, zone
+from demo.world import HOME, settings, zone
 from tests.support import outbound as outbound_world
 from tests.support import postfix, unbound
 from tests.support.dns_server import FakeDns
@@ -44,7 +46,7 @@ def _resolver(console: Console, missing: str, brand: Brand) -> Iterator[str]:
             yield fake.address
         return
     with contextlib.ExitStack() as stack:
-        with step(console, "a resolver (unbound) with five domains"):
+        with step(console, "a resolver (unbound) with seven domains"):
             server = stack.enter_context(PrivateUnbound(zone() + brand.zone))
         yield server.address
 
@@ -60,9 +62,10 @@ def _way(console: Console, resolver: str, missing: str, brand: Brand) -> Iterato
             with step(console, "a private Postfix"):
                 server = stack.enter_context(PrivatePostfix(milter=MILTER_SPEC, domains=[HOME]))
         with step(console, "the milter (authmilter serve)"):
-            settings = gate_settings(resolver, {"bimi": brand.settings})
             socket = f"unix:{server.milter_socket}" if server else ""
-            milter = stack.enter_context(MilterDaemon(settings, socket=socket))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-demo-")))
+            given = gate_settings(resolver, {"bimi": brand.settings, **settings(folder)})
+            milter = stack.enter_context(MilterDaemon(given, socket=socket))
         yield ThroughPostfix(server, milter) if server else ThroughProtocol(milter)
 
 

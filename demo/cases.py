@@ -1,4 +1,4 @@
-"""The six messages of the demonstration, and what has to become of each."""
+"""The messages of the demonstration, and what has to become of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 from dataclasses import dataclass
 
 from demo.brand import LOGO, MARK_TYPE
-from demo.world import ALUMNI, BANK, GALLERY, HOME, MALLORY, MARK_URI, SHOP, Sender
+from demo.world import ALUMNI, BANK, GALLERY, HOME, LISTS, MALLORY, MARK_URI, OWN, SHOP, Sender, through_list
 from tests.support.postfix_config import HOSTNAME
 
 Fields = list[tuple[str, str]]
@@ -31,6 +31,7 @@ class Case:
     gone: str = ""  # what must no longer stand in the header
     kept: str = ""  # what must still stand there
     brand: bytes = b""  # the logo that it must carry
+    signed: bool = False  # mail of our own: signed, and not judged
     rcpt: str = f"me@{HOME}"
 
 
@@ -128,6 +129,26 @@ def cases() -> list[Case]:
             results=("dmarc=pass", f"bimi=pass ({MARK_TYPE})", "policy.authority=pass"),
             brand=LOGO,
         ),
+        Case(
+            "through a list",
+            "lists.example, whose ARC seals are trusted, changed what shop.example signed",
+            LISTS,
+            f"talk-bounces@{LISTS.domain}",
+            through_list(SHOP.sign(_message("Shop <sale@shop.example>", "Our view")), SHOP.domain),
+            "delivered",
+            "250 2.0.0",
+            results=("dkim=fail", "arc=pass", "dmarc=fail", "accept by arc"),
+        ),
+        Case(
+            "our own",
+            "a user of home.example writes, from a network of ours",
+            OWN,
+            f"alice@{HOME}",
+            _message(f"Alice <alice@{HOME}>", "Lunch"),
+            "delivered",
+            "250 2.0.0",
+            signed=True,
+        ),
     ]
 
 
@@ -143,7 +164,11 @@ def checks(case: Case, result: Result) -> list[tuple[str, bool]]:
         (case.fate, result.fate == case.fate),
         (f"reply {case.reply}", result.reply.startswith(case.reply)),
     ]
-    if case.fate != "refused":
+    if case.signed:
+        name, value = result.fields[0] if result.fields else ("", "")
+        found.append((f"signed by {HOME}, on top", name == "DKIM-Signature" and f"d={HOME};" in value))
+        found.append(("not judged", not ours(result.fields)))
+    elif case.fate != "refused":
         own = ours(result.fields)
         found.append(("one field in our name, on top", len(own) == 1 and result.fields[0][1] == own[0]))
         found += [(f"it says {word}", any(word in value for value in own)) for word in case.results]

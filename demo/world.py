@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from tests.support.arc_sealer import seal
 from tests.support.dkim_signer import dns_record, join_message, make_key, sign, split_message
+from tests.support.signing import pkcs8
 
 HOME = "home.example"
 SELECTOR = "s1"
@@ -61,9 +65,33 @@ MARK_URI = f"https://{BRAND_HOST}/mark.pem"
 GALLERY = Sender(
     "gallery.example", "192.0.2.30", "reject", signs=True, brand=f"v=BIMI1; l={LOGO_URI}; a={MARK_URI}; avp=brand"
 )
+LISTS = Sender("lists.example", "198.51.100.8", signs=True)
+OWN = Sender(HOME, "198.51.100.50", signs=True)  # a host of ours
+
+
+def through_list(message: bytes, author_domain: str) -> bytes:
+    """What lists.example makes of a message: another subject, a footer, its signature, and an ARC set on top."""
+    changed = message.replace(b"Subject: ", b"Subject: [talk] ", 1) + b"-- \r\nto leave the list: ...\r\n"
+    signed = LISTS.sign(f"List-Id: Talk <talk.{LISTS.domain}>\r\n".encode() + changed)
+    results = f"{LISTS.host}; dmarc=pass header.from={author_domain}"
+    return seal(signed, LISTS.domain, SELECTOR, make_key(), results=results)
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """What the milter of home.example is told besides where its resolver is; its key is put into `folder`."""
+    file = folder / f"{HOME}.pem"
+    file.write_bytes(pkcs8(make_key()))
+    file.chmod(0o600)
+    return {
+        "trust": {"networks": [f"{OWN.ip}/32"], "arc_sealers": [LISTS.domain]},
+        "sign": {
+            "keys": {"own": {"domain": HOME, "selector": SELECTOR, "file": str(file)}},
+            "table": {HOME: ["own"]},
+        },
+    }
 
 
 def zone() -> str:
     """The whole tree as zone text."""
-    senders = (BANK, SHOP, MALLORY, ALUMNI, GALLERY)
+    senders = (BANK, SHOP, MALLORY, ALUMNI, GALLERY, LISTS, OWN)
     return "\n".join(line for sender in senders for line in sender.records()) + "\n"

@@ -31,6 +31,8 @@ _WORDS = {
     "int_type": "should be a whole number, without quotes",
     "float_type": "should be a number, without quotes",
     "string_type": "should be a text in quotes",
+    "missing": "is missing",
+    "too_short": "should not be empty",
 }
 
 
@@ -47,6 +49,8 @@ def load(path: Path, model: type[M]) -> M:
     except tomllib.TOMLDecodeError as fault:
         hint = ": a text needs quotes around it" if str(fault).startswith("Invalid value") else ""
         raise SettingsError(f"{path}: {fault}{hint}") from fault
+    except RecursionError as fault:
+        raise SettingsError(f"{path}: lists in lists without end") from fault
     return from_data(data, model, str(path), text)
 
 

@@ -83,7 +83,9 @@ def _make(kind: str, bits: int) -> PrivateKey:
 def _write(path: Path, key: PrivateKey, user: str) -> None:
     pem = key.private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     try:
-        path.parent.mkdir(mode=0o755, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir()
+            path.parent.chmod(0o755)  # whatever the umask is: the daemon's user has to get in
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             os.fchmod(file.fileno(), 0o600)  # the umask may have taken even more
             if os.geteuid() == 0 and user:

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from authmilter.arc.settings import SealSettings
 from authmilter.knowledge.forwarders import DKIM, HELO, is_network
 from authmilter.reports.settings import Reports
-from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings
+from authmilter.sign.settings import HEADERS, NEVER_SIGNED, OVERSIGN, Identity, SignSettings, is_signing_domain
 from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
 from mailcommon import settings as files
@@ -76,8 +76,11 @@ def _domain(value: str) -> str:
     return domain
 
 
-def _domain_or_empty(value: str) -> str:
-    return value and _domain(value)
+def _signing_domain(value: str) -> str:
+    domain = value and _domain(value)
+    if domain and not is_signing_domain(domain):
+        raise ValueError(f"{value!r} cannot be d= of a signature: it wants a host name of two labels or more")
+    return domain
 
 
 def _selector(value: str) -> str:
@@ -88,13 +91,13 @@ def _selector(value: str) -> str:
 
 
 def _absolute(value: str) -> str:
-    if not Path(value).is_absolute():
+    if not Path(value).is_absolute() or "\0" in value:
         raise ValueError(f"{value!r} is not the whole path of a file")
     return value
 
 
 def _key_mode(value: str) -> str:
-    if int(value, 8) & ~0o644:
+    if int(value, 8) & ~0o644 or not int(value, 8) & 0o400:
         raise ValueError("lets others change the key, or nobody read it: 0400 to 0644")
     return value
 
@@ -152,7 +155,7 @@ class Arc(Section):
 class SignKey(Section):
     """One identity that signs."""
 
-    domain: Annotated[str, AfterValidator(_domain_or_empty)] = ""
+    domain: Annotated[str, AfterValidator(_signing_domain)] = ""
     selector: Annotated[str, AfterValidator(_selector)]
     file: Annotated[str, AfterValidator(_absolute)]
 
@@ -171,6 +174,19 @@ class Sign(Section):
     table: dict[
         Annotated[str, AfterValidator(normal_pattern)], Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
     ] = Field(default={})
+
+    @field_validator("table", mode="before")
+    @classmethod
+    def _each_pattern_once(cls, table: object) -> object:
+        known: dict[str, str] = {}
+        for written in table if isinstance(table, dict) else ():
+            try:
+                first = known.setdefault(normal_pattern(str(written)), written)
+            except ValueError:
+                continue  # said where the pattern itself is read
+            if first != written:
+                raise ValueError(f"{first!r} and {written!r} are the same pattern")
+        return table
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Sign:

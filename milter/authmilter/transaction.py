@@ -40,6 +40,7 @@ from authmilter.iprev import check_iprev
 from authmilter.knowledge import knowledge_of
 from authmilter.reply import Reply
 from authmilter.setup import Setup
+from authmilter.sign.sent_on import unproven_domains
 from authmilter.sign.signer import NOTHING, Made, Signing
 from authmilter.verdict import Decision, Verdict, decide
 from mailcommon.names import reverse_name, to_alabel
@@ -133,9 +134,10 @@ class Transaction:
         if not (self._judged or self._signs) or self._header_bytes > MAX_HEADER_BYTES:
             return
         setup = self._setup
-        self._author = parse_author([field.value for field in self._fields if field.name.lower() == b"from"])
+        self._author = parse_author([field.value for field in self._fields if _name(field) == b"from"])
         if self._signs:
-            self._signing = setup.signer.begin(self._author, self._client, self._mail_from)
+            unproven = unproven_domains(self._fields, (setup.names.authserv_id, *setup.names.own_ids))
+            self._signing = setup.signer.begin(self._author, self._client, self._mail_from, unproven)
             return
         header, now = Header(self._fields), setup.now()
         self._dkim = DkimCheck(
@@ -184,7 +186,7 @@ class Transaction:
         made = NOTHING
         if self._signing:
             made = self._signing.finish(after(self._fields, actions), setup.now())
-            if made.missing_key and setup.signer.settings.tempfail_without_key and self._may_defer("no-key"):
+            if setup.signer.settings.tempfail_without_key and self._is_deferred(made):
                 return self._without_key(made, facts, began)
             # trace fields: above all that they sign
             actions = replace(actions, headers_add=(*made.fields, *actions.headers_add))
@@ -201,14 +203,16 @@ class Transaction:
         claims = dict(actions.headers_add)["Authentication-Results"]
         return self._sealing.finish(after(self._fields, actions), facts.arc, claims, self._setup.now())
 
-    def _may_defer(self, rule: str) -> bool:
-        """Whether this mail has been deferred by `rule` for less than `max_deferral`; notes that it is now."""
+    def _is_deferred(self, made: Made) -> bool:
+        """Whether a message that lacks a signature waits for the key; not longer than `max_deferral`."""
         setup = self._setup
-        deferral = (rule, self._mail_from, self._author.addresses)
-        if setup.deferrals.age(deferral) >= setup.rules.max_deferral:
-            return False
-        setup.deferrals.note(deferral)
-        return True
+        deferral = ("no-key", self._mail_from, self._author.addresses)
+        if not made.missing_key:
+            setup.deferrals.forget(deferral)
+        elif setup.deferrals.age(deferral) < setup.rules.max_deferral:
+            setup.deferrals.note(deferral)
+            return True
+        return False
 
     def _without_key(self, made: Made, facts: MessageFacts, began: float) -> Outcome:
         verdict = Verdict(Decision.TEMPFAIL, "no-key", made.unsigned)
@@ -268,7 +272,7 @@ class Transaction:
 
     def _text(self, name: bytes) -> str:
         for field in self._fields:
-            if field.name.lower() == name:
+            if _name(field) == name:
                 return field.value[:1000].decode("utf-8", "replace").replace("\r\n", "").strip()
         return ""
 
@@ -282,3 +286,8 @@ class Transaction:
             verdict = Verdict(Decision.REJECT, rule, reason)
             actions = Actions(Decision.REJECT, reply=Reply("552", "5.3.4", f"Message refused: {reason}"))
         return Outcome(facts, verdict, actions, (self._setup.monotonic() - began) * 1000)
+
+
+def _name(field: HeaderField) -> bytes:
+    """RFC 5322 §4.5.8: there may be blanks before the colon. Postfix takes them out, other MTAs do not."""
+    return field.name.rstrip(b" \t").lower()

@@ -118,13 +118,7 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
 def _follow(current: Current, control: int) -> None:
     with os.fdopen(control, "rb") as lines:
         for line in lines:
-            try:
-                new = Settings.model_validate_json(line)
-                current.take(new)
-            except ValueError as fault:  # a file that the parent could read a moment ago
-                log.error("new settings not taken: %s", one_line(str(fault)))
-                continue
-            logging_setup.set_up("authmilter", new.log_level, new.log_format)
+            _take(current, line)
     # The parent stops, or it is gone and nobody would restart or stop this process. Messages under way come first:
     # libmilter drops its sessions as soon as it is told to stop.
     end = time.monotonic() + DRAIN_SECONDS
@@ -132,6 +126,17 @@ def _follow(current: Current, control: int) -> None:
     while session.messages_under_way() and time.monotonic() < end:
         time.sleep(_PAUSE)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _take(current: Current, line: bytes) -> None:
+    """New settings from the parent, which has found them good; this thread has to outlive whatever is wrong here."""
+    try:
+        new = Settings.model_validate_json(line)
+        current.take(new)
+    except Exception as fault:  # noqa: BLE001 - a file that could be read a moment ago, no sockets, no store
+        log.error("new settings not taken, the old ones stay: %s", one_line(f"{type(fault).__name__}: {fault}"))
+        return
+    logging_setup.set_up("authmilter", new.log_level, new.log_format)
 
 
 def _log_unreadable(kind: type[BaseException], fault: BaseException, _trace: TracebackType | None) -> None:

@@ -22,6 +22,7 @@ from tests.support.mailbox import Delivered
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.passage import RESULTS
 from tests.support.postfix import MILTER_SPEC, PrivatePostfix
+from tests.support.postfix_config import HOSTNAME
 from tests.support.postfix_installation import HOST, Installation
 from tests.support.signing import Keys
 from tests.support.smtp_client import crlf
@@ -195,6 +196,18 @@ def test_a_stranger_whose_mail_is_taken_is_not_signed(hops: TwoHops) -> None:
     assert hops.first.send(message, mail_from="", rcpts=[rcpt], client_ip=STRANGER).accepted
     (delivered,) = hops.first.wait_delivered(rcpt)
     assert (delivered.all("DKIM-Signature"), len(delivered.all(RESULTS))) == ([], 1)
+
+
+def test_what_came_from_outside_and_failed_is_not_signed_on_its_way_on(hops: TwoHops) -> None:
+    """As Sieve's redirect does it: the message as it was delivered, through sendmail(1)."""
+    result = "dmarc=fail (p=none) header.from=home.example policy.dmarc=none"
+    rcpt = hops.rcpt()
+    mark = hops.milter.log.mark()
+    message = f"Authentication-Results: {HOSTNAME};\n\t{result}\n{DATED}\nPay now\n"
+    hops.first.sendmail(message.encode(), mail_from="x@evil.example", rcpts=[rcpt])
+    delivered = hops.arrived(rcpt)
+    assert (hops.results(delivered), delivered.all(RESULTS)) == (["none"], [])
+    hops.milter.log.wait("unsigned=.not signed for home.example: this message came from outside", after=mark)
 
 
 def test_another_domain_of_our_own_users_is_not_signed(hops: TwoHops) -> None:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from authmilter.facts import HeaderField
@@ -43,10 +44,25 @@ def _tags(tags: Mapping[str, str | None]) -> str:
     return "".join(f" {name}={value};\r\n" for name, value in tags.items() if value is not None)
 
 
-def _signed(name: bytes, start: str, before: bytes, key: PrivateKey, relaxed: bool = True) -> HeaderField:
-    unsigned = HeaderField(name, start.encode() + b" b=")
-    octets = raw_signature(key, before + canonical_field(unsigned, relaxed))
-    return HeaderField(name, unsigned.value + base64.b64encode(octets))
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How b= is written, at the end of a signature."""
+
+    blanks: str = ""  # behind each four digits
+    tail: str = ""  # behind b=
+
+
+PLAIN = Form()
+
+
+def _signed(
+    name: bytes, start: str, before: bytes, key: PrivateKey, relaxed: bool = True, form: Form = PLAIN
+) -> HeaderField:
+    head, tail = start.encode() + b" b=", form.tail.encode()
+    octets = raw_signature(key, before + canonical_field(HeaderField(name, head + tail), relaxed))
+    digits = base64.b64encode(octets).decode()
+    written = form.blanks.join(digits[place : place + 4] for place in range(0, len(digits), 4))
+    return HeaderField(name, head + written.encode() + tail)
 
 
 def _algorithm(key: PrivateKey) -> str:
@@ -65,6 +81,7 @@ def message_signature(
     signed: str = "from:to:subject:date",
     length: int | None = None,
     tags: Mapping[str, str | None] | None = None,
+    form: Form = PLAIN,
 ) -> HeaderField:
     """The ARC-Message-Signature (RFC 8617 §4.1.2). `tags` replace what is written, None leaves one out."""
     header_word, _, body_word = canonicalization.partition("/")
@@ -90,7 +107,7 @@ def message_signature(
             **(tags or {}),
         }
     )
-    return _signed(b"ARC-Message-Signature", start, data, key, header_word == "relaxed")
+    return _signed(b"ARC-Message-Signature", start, data, key, header_word == "relaxed", form)
 
 
 def arc_seal(
@@ -102,6 +119,7 @@ def arc_seal(
     status: str,
     *,
     tags: Mapping[str, str | None] | None = None,
+    form: Form = PLAIN,
 ) -> HeaderField:
     """The ARC-Seal (RFC 8617 §4.1.3) over the ARC fields among `below`, those of its own set included."""
     own = [field for field in below if status != "fail" or instance_of(field) == instance]  # RFC 8617 §5.1.2
@@ -117,7 +135,7 @@ def arc_seal(
             **(tags or {}),
         }
     )
-    return _signed(b"ARC-Seal", start, data, key)
+    return _signed(b"ARC-Seal", start, data, key, form=form)
 
 
 def seal(
@@ -131,17 +149,19 @@ def seal(
     instance: int = 0,
     ams: Mapping[str, str | None] | None = None,
     seal_tags: Mapping[str, str | None] | None = None,
+    form: Form = PLAIN,
     **options: Any,
 ) -> bytes:
     """The message with one more ARC set on top.
 
     `results`: what stands behind "i=N;" in the ARC-Authentication-Results. `status`: cv=. `ams`, `seal_tags`: tags to
-    write otherwise than they are meant. `options`: those of `message_signature`.
+    write otherwise than they are meant. `form`: of b= in both. `options`: those of `message_signature`.
     """
     fields, body = split_message(message)
     number = instance or 1 + max(map(instance_of, arc_fields(fields)), default=0)
     status = status or ("none" if number == 1 else "pass")
     claims = HeaderField(b"ARC-Authentication-Results", f" i={number}; {results or f'{domain}; none'}".encode())
     fields = [claims, *fields]
-    fields = [message_signature(fields, body, domain, selector, key, number, tags=ams, **options), *fields]
-    return join_message([arc_seal(fields, domain, selector, key, number, status, tags=seal_tags), *fields], body)
+    fields = [message_signature(fields, body, domain, selector, key, number, tags=ams, form=form, **options), *fields]
+    own = arc_seal(fields, domain, selector, key, number, status, tags=seal_tags, form=form)
+    return join_message([own, *fields], body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,12 @@ def test_numbers_that_nobody_thought_of(number: int, exponent: int) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "No such file or directory"), (b"", "is no list of 16-byte records"), (b"x" * 17, "is no list of 16-byte")],
+    [
+        (None, "No such file or directory"),
+        (b"", "is no list of 16-byte records"),
+        (b"x" * 17, "is no list of 16-byte"),
+        (secrets.token_bytes(1600), "is no list of 16-byte records in order"),
+    ],
 )
 def test_a_list_that_cannot_be_used(tmp_path: Path, content: bytes | None, words: str) -> None:
     path = tmp_path / "blocklist.dat"
@@ -114,6 +120,22 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, content: bytes | None, words
         line = authmilter(command, "--config", config).refused()
         assert "[dkim] blocklist: " in line
         assert words in line
+
+
+def test_a_list_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path):
+        assert "is no list of 16-byte records" in CompromisedKeys(str(path)).faults[0]
+
+
+def test_a_list_that_is_overwritten_while_it_is_in_use(tmp_path: Path) -> None:
+    """cp(1) cuts the file short first: a mapped file would end the process with SIGBUS."""
+    path = blocklist(tmp_path, RSA)
+    found = CompromisedKeys(str(path))
+    path.write_bytes(b"")
+    assert found.reason(ED.public_key()) == ""
+    path.write_bytes(blocklist(tmp_path, RSA, ED).read_bytes())
+    assert [found.reason(key.public_key()) for key in (RSA, OTHER)] == [LISTED, ""]
 
 
 def test_the_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from authmilter import key_commands
 from authmilter.dkim import key as records
 from authmilter.sign import publish
-from authmilter.sign.key import PrivateKey, load
+from authmilter.sign.key import PrivateKey, Reader, load
 from mailcommon.dns.answer import Answer, Status
 from tests.support.daemon_process import toml
 from tests.support.dkim_signer import dns_record, make_key, public_base64
@@ -135,6 +135,17 @@ def test_the_daemons_user_may_read_what_root_makes(tmp_path: Path) -> None:
     key_commands.new("example.org", "s1", "ed25519", 0, tmp_path, "nobody")
     found = (tmp_path / "example.org.s1.pem").stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, pwd.getpwnam("nobody").pw_gid, 0o640)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_daemons_user_gets_into_the_folder_whatever_the_umask(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    old = os.umask(0o077)
+    try:
+        key_commands.new("example.org", "s1", "ed25519", 0, tmp_path / "keys", "nobody")
+    finally:
+        os.umask(old)
+    assert load(tmp_path / "keys" / "example.org.s1.pem", reader=Reader.of("nobody")).kind == "ed25519"
 
 
 RSA = make_key("rsa")

@@ -102,6 +102,16 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
         assert load(path, allowed).bits == 2048
 
 
+def read_as_nobody(path: Path, words: str) -> None:
+    """The key is read, or refused with `words`."""
+    reader = Reader.of("nobody")
+    if words:
+        with pytest.raises(KeyFileError, match=words):
+            load(path, reader=reader)
+    else:
+        assert load(path, reader=reader).bits == 2048
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize(
     ("owner", "group", "mode", "words"),
@@ -111,6 +121,9 @@ def test_modes(tmp_path: Path, file_mode: int, allowed: int, words: str) -> None
         ("nobody", "nogroup", 0o700, ""),
         ("root", "mail", 0o775, "group mail may replace it: chmod g-w"),
         ("root", "mail", 0o755, ""),
+        ("root", "root", 0o700, "user nobody cannot get into .*/keys: chmod a\\+x"),
+        ("root", "mail", 0o750, "user nobody cannot get into"),
+        ("root", "nogroup", 0o750, ""),
         ("mail", "mail", 0o755, "user mail may replace it: chown root"),
     ],
 )
@@ -121,12 +134,7 @@ def test_folders(tmp_path: Path, owner: str, group: str, mode: int, words: str) 
     shutil.chown(path, "root", "nogroup")
     shutil.chown(folder, owner, group)
     folder.chmod(mode)
-    reader = Reader.of("nobody")
-    if words:
-        with pytest.raises(KeyFileError, match=words):
-            load(path, reader=reader)
-    else:
-        assert load(path, reader=reader).bits == 2048
+    read_as_nobody(path, words)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -142,13 +150,9 @@ def test_folders(tmp_path: Path, owner: str, group: str, mode: int, words: str) 
 )
 def test_owners(tmp_path: Path, owner: str, group: str, mode: int, words: str) -> None:
     path = write(tmp_path, pem(RSA), mode)
+    tmp_path.chmod(0o755)
     shutil.chown(path, owner, group)
-    reader = Reader.of("nobody")
-    if words:
-        with pytest.raises(KeyFileError, match=words):
-            load(path, reader=reader)
-    else:
-        assert load(path, reader=reader).bits == 2048
+    read_as_nobody(path, words)
 
 
 def test_places_that_are_no_file(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from authmilter.sign import table
 from authmilter.sign.keyring import read_keys
 from authmilter.transaction import Outcome
 from tests.support.dkim_signer import split_message
-from tests.support.inbound import settings_of, setup_of
+from tests.support.inbound import run_message, settings_of, setup_of
 from tests.support.signing import NOBODY, Keys, submit, with_added
+from tests.support.zone_resolver import ZoneResolver
 from tests.test_authmilter.test_sign_peer import verify_here
 
 MESSAGE = b"From: Alice <alice@example.org>\r\nTo: b@home.example\r\nSubject: Hello\r\n\r\nHello\r\n"
@@ -129,6 +130,52 @@ def test_whose_mail_is_signed(tables: dict[str, Any], client: dict[str, Any], si
     assert bool(outcome.made.signed) == signs
     assert any(name == "DKIM-Signature" for name, _ in outcome.actions.headers_add) == signs
     assert ("signed=example.org:s1,example.org:e1" in str(log_fields(outcome))) == signs
+
+
+SPOOF = b"From: ceo@example.org\r\nTo: b@home.example\r\nSubject: Pay\r\n\r\nPay now\r\n"
+
+
+def test_a_forgery_that_a_user_redirects_is_not_signed(tables: dict[str, Any]) -> None:
+    """p=none lets it in; Sieve's redirect, say, then sends it on from this host."""
+    zone = ZoneResolver('_dmarc.example.org 300 IN TXT "v=DMARC1; p=none"\n')
+    came_in = run_message(SPOOF, zone, tables=tables, mail_from="x@evil.example")
+    assert came_in.verdict.decision == "accept"
+    for client in ({"ip": "127.0.0.1", "local": True, "auth_user": ""}, {"auth_user": "b"}):
+        outcome = submit(with_added(SPOOF, came_in), tables, **client)
+        assert who(outcome) == []
+        reason = "not signed for example.org: this message came from outside, and DMARC did not pass then"
+        assert outcome.made.unsigned == reason
+        assert outcome.actions.headers_remove == (("Authentication-Results", 1),)
+
+
+@pytest.mark.parametrize(
+    ("results", "signs"),
+    [
+        ("mx.home.example; dmarc=fail (p=none) header.from=example.org policy.dmarc=none", False),
+        ("MX.home.example; dmarc=none header.from=EXAMPLE.org", False),
+        ("mx.home.example; dmarc=temperror header.from=example.org", False),
+        ("mx.home.example; dmarc=pass header.from=example.org", True),
+        ("mx.home.example; dmarc=fail header.from=example.com", True),  # a list server has put in its own address
+        ("mx.home.example; dmarc=fail header.from=sub.example.org", True),
+        ("mx.home.example; spf=fail smtp.mailfrom=example.org; dkim=fail header.d=example.org", True),
+        ("mx.home.example; auth=pass smtp.auth=alice", True),
+        ("mx.other.example; dmarc=fail header.from=example.org", True),
+        ("mx.home.example; dmarc=fail header.from=example.org (", True),  # nothing that we would have written
+    ],
+)
+def test_mail_that_was_here_before(tables: dict[str, Any], results: str, signs: bool) -> None:
+    message = f"Authentication-Results: {results}\r\n".encode() + MESSAGE
+    assert bool(who(submit(message, tables))) == signs
+
+
+@pytest.mark.parametrize("author", ["root@localhost", "a@under_score.example.com"])
+def test_a_domain_that_no_verifier_would_take(keys: Keys, author: str) -> None:
+    """With d= left out of the settings it is the Author Domain, whatever that is (RFC 6376 §3.5)."""
+    tables = keys.tables({"all": ("", "s1", "rsa")}, {"*": ["all"]})
+    outcome = submit(by(author), tables)
+    domain = author.partition("@")[2]
+    assert (who(outcome), outcome.made.unsigned) == ([], f"not signed for {domain}: it cannot be d= of a signature")
+    assert who(submit(by("a@example.com"), tables)) == ["example.com:s1"]
 
 
 def test_nothing_is_kept_of_own_mail_without_a_table() -> None:
@@ -283,7 +330,9 @@ def test_a_missing_key_loses_no_mail(lost: dict[str, Any]) -> None:
 
 
 def test_a_missing_key_defers_but_not_for_ever(lost: dict[str, Any]) -> None:
-    Path(lost["sign"]["keys"]["org"]["file"]).unlink()
+    path = Path(lost["sign"]["keys"]["org"]["file"])
+    pem = path.read_bytes()
+    path.write_bytes(b"")
     settings = {**changed(lost, on_missing_key="tempfail"), "dmarc": {"max_deferral": 3600}}
     clock = [1000.0]
     setup = setup_of(NOBODY, settings)
@@ -297,6 +346,11 @@ def test_a_missing_key_defers_but_not_for_ever(lost: dict[str, Any]) -> None:
     assert submit(MESSAGE, settings, setup=setup).verdict.decision == "tempfail"
     clock[0] += 2
     assert submit(MESSAGE, settings, setup=setup).verdict.decision == "accept"
+    # once it could be signed again, the next loss of the key defers anew
+    path.write_bytes(pem)
+    there = dataclasses.replace(setup_of(NOBODY, settings), deferrals=deferrals)
+    assert who(submit(MESSAGE, settings, setup=there)) == ["example.org:s1"]
+    assert submit(MESSAGE, settings, setup=setup).verdict.decision == "tempfail"
     # mail that the key would not have signed goes on
     assert submit(by("a@example.com"), settings).verdict.decision == "accept"
 

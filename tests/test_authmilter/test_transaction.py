@@ -88,6 +88,18 @@ def test_what_passes_for_ours_goes(how: dict[str, Any], removed: list[tuple[str,
     assert sorted(names_removed(**how)) == sorted(removed)
 
 
+@pytest.mark.parametrize("name", [b"From ", b"FROM\t", b"from \t "])
+def test_a_blank_before_the_colon_hides_no_from(name: bytes) -> None:
+    """Postfix takes it out; an MTA that does not must not let the other From decide alone."""
+    transaction = Transaction(setup_of(ZoneResolver(ZONE)), Client("192.0.2.7"), "x@b.example")
+    for field in ((name, b" u@a.example"), (b"From", b" x@b.example")):
+        transaction.header(*field)
+    transaction.end_of_headers()
+    outcome = transaction.finish()
+    assert outcome.facts.author.domains == ("a.example", "b.example")
+    assert outcome.verdict.decision == "reject"
+
+
 @pytest.mark.parametrize(
     ("tables", "auth_user", "value"),
     [

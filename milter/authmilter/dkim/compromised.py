@@ -5,18 +5,19 @@ badkeys (Fermat, ROCA, shared prime factors, small factors, Wiener and the like)
 
 Diagnostics: what cannot be used is told in `fault`, and the rest works without it; whoever starts the daemon refuses.
 Limits: the answers for the last 4,096 keys are remembered. A computation takes below a millisecond up to 4096 bits, a
-search in the file about 25 steps; the file is mapped and not read.
+search in the file about 25 reads of one record.
 Security: the numbers come from DNS. badkeys' own blocklist functions end the process where their file is missing:
 they are never called.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
 import importlib
-import mmap
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 RECORD = 16  # octets: 15 of the SHA-256 of the modulus or key, and the number of the list it comes from
 _HASH = RECORD - 1
+_SAMPLES = 1_000  # records that are looked at when the file is opened
 _COMPUTATIONS = ("fermat", "roca", "rsainvalid", "rsapoly", "sharedprimes", "smalld", "smallfactors")
 
 
@@ -43,18 +45,14 @@ class CompromisedKeys:
                 self.faults.append("check_weak_keys needs a package: pip install 'gatepost[badkeys]'")
         self._known = functools.lru_cache(maxsize=4096)(self._find)
 
-    def _open(self, path: Path) -> mmap.mmap | None:
+    def _open(self, path: Path) -> _Blocklist | None:
         try:
-            with path.open("rb") as file:
-                if not os.fstat(file.fileno()).st_size or os.fstat(file.fileno()).st_size % RECORD:
-                    self.faults.append(
-                        f"blocklist: {path} is no list of {RECORD}-byte records (badkeys' blocklist.dat)"
-                    )
-                    return None
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as fault:
-            self.faults.append(f"blocklist: {path}: {getattr(fault, 'strerror', None) or fault}")
-            return None
+            return _Blocklist(path)
+        except OSError as fault:
+            self.faults.append(f"blocklist: {path}: {fault.strerror}")
+        except ValueError as fault:
+            self.faults.append(f"blocklist: {path}: {fault}")
+        return None
 
     def reason(self, public: RSAPublicKey | Ed25519PublicKey) -> str:
         """Why this key proves nothing, "" if nothing speaks against it."""
@@ -65,7 +63,7 @@ class CompromisedKeys:
 
     def _find(self, number: int, exponent: int) -> str:
         """`exponent`: 0 for an Ed25519 key."""
-        if self._list is not None and self._listed(number):
+        if self._list is not None and number in self._list:
             return "the private key is publicly known"
         if self._badkeys is None or not exponent:
             return ""
@@ -75,18 +73,34 @@ class CompromisedKeys:
             return ""
         return f"the private key can be computed ({', '.join(found)})" if found else ""
 
-    def _listed(self, number: int) -> bool:
-        data = self._list
-        assert data is not None
+
+class _Blocklist:
+    """The sorted records of the file. They are read as they are needed: a file that is cut short while it is in use
+    makes a search end early, where a mapped one would end the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError, or ValueError if this is no such file."""
+        # O_NONBLOCK: a FIFO there must not stop the daemon
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        found = os.fstat(self._descriptor)
+        self._records = found.st_size // RECORD
+        if not stat.S_ISREG(found.st_mode) or not self._records or found.st_size % RECORD or not self._is_sorted():
+            raise ValueError(f"is no list of {RECORD}-byte records in order (badkeys' blocklist.dat)")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def _is_sorted(self) -> bool:
+        step = max(self._records // _SAMPLES, 1)
+        sample = [self._hash(place) for place in range(0, self._records, step)]
+        return sample == sorted(sample)
+
+    def _hash(self, place: int) -> bytes:
+        return os.pread(self._descriptor, _HASH, place * RECORD)
+
+    def __contains__(self, number: int) -> bool:
         wanted = hashlib.sha256(number.to_bytes((number.bit_length() + 7) // 8, "big")).digest()[:_HASH]
-        low, high = 0, len(data) // RECORD
-        while low < high:
-            middle = (low + high) // 2
-            here = data[middle * RECORD : middle * RECORD + _HASH]
-            if here == wanted:
-                return True
-            if here < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        return False
+        place = bisect.bisect_left(range(self._records), wanted, key=self._hash)
+        return place < self._records and self._hash(place) == wanted

@@ -97,9 +97,17 @@ class Reader:
 
     def can_read(self, file: os.stat_result) -> bool:
         """Whether the mode lets this user read (ACLs are not looked at)."""
-        if self.uid in (0, file.st_uid):
-            return bool(self.uid == 0 or file.st_mode & stat.S_IRUSR)
-        return bool(file.st_mode & (stat.S_IRGRP if file.st_gid in self.gids else stat.S_IROTH))
+        return self._has_one_of(file, (stat.S_IRUSR, stat.S_IRGRP, stat.S_IROTH))
+
+    def can_enter(self, folder: os.stat_result) -> bool:
+        """The same for files in a directory."""
+        return self._has_one_of(folder, (stat.S_IXUSR, stat.S_IXGRP, stat.S_IXOTH))
+
+    def _has_one_of(self, found: os.stat_result, bits: tuple[int, int, int]) -> bool:
+        """Whether that bit is set which counts for this user: the owner's, the group's or that of others."""
+        owner, group, others = bits
+        not_owner = group if found.st_gid in self.gids else others
+        return self.uid == 0 or bool(found.st_mode & (owner if self.uid == found.st_uid else not_owner))
 
 
 def load(path: Path, mode: int = DEFAULT_MODE, reader: Reader | None = None) -> PrivateKey:
@@ -117,7 +125,9 @@ def load(path: Path, mode: int = DEFAULT_MODE, reader: Reader | None = None) -> 
         raise KeyFileError(f"{path}: there is no such file: make a key with `authmilter key new`") from None
     except PermissionError:
         if reader.uid == os.geteuid():
-            raise _not_readable(path, reader) from None
+            # the mode of a file that cannot be reached is not known
+            cure = f"{_cure(path, reader)}, and every directory above it lets this user in"
+            raise KeyFileError(f"{path}: cannot be read by user {reader.name}: {cure}") from None
         raise KeyFileError(f"{path}: cannot be read by user {_user(os.geteuid())}: try as root") from None
     except OSError as fault:
         raise KeyFileError(f"{path}: cannot be read: {fault.strerror}") from None
@@ -138,8 +148,10 @@ def _check_access(path: Path, file: os.stat_result, folder: os.stat_result, mode
     if found & stat.S_IRGRP and not mode & stat.S_IROTH and file.st_gid not in (0, *reader.gids):
         raise KeyFileError(f"{path}: may be read by group {_group(file.st_gid)}: {_cure(path, reader)}")
     _check_folder(path, folder, reader)
+    if not reader.can_enter(folder):
+        raise KeyFileError(f"{path}: user {reader.name} cannot get into {path.parent}: chmod a+x {path.parent}")
     if not reader.can_read(file):
-        raise _not_readable(path, reader)
+        raise KeyFileError(f"{path}: cannot be read by user {reader.name}: {_cure(path, reader)}")
 
 
 def _check_folder(path: Path, folder: os.stat_result, reader: Reader) -> None:
@@ -152,10 +164,6 @@ def _check_folder(path: Path, folder: os.stat_result, reader: Reader) -> None:
         raise KeyFileError(f"{path}: everybody may replace it: chmod o-w {path.parent}")
     if folder.st_mode & stat.S_IWGRP and folder.st_gid not in (0, *reader.gids):
         raise KeyFileError(f"{path}: group {_group(folder.st_gid)} may replace it: chmod g-w {path.parent}")
-
-
-def _not_readable(path: Path, reader: Reader) -> KeyFileError:
-    return KeyFileError(f"{path}: cannot be read by user {reader.name}: {_cure(path, reader)}")
 
 
 def _cure(path: Path, reader: Reader) -> str:

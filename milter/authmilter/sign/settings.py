@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mailcommon.names import is_hostname
+
 # RFC 6376 §5.4.1: what readers see, what ties a message to a thread, and what tells mail programs how to show it and
 # how to leave a list; besides, fields whose standards want them signed (RFC 8058 §4, RFC 8460 §5.3).
 HEADERS = (
@@ -119,3 +121,8 @@ class SignSettings:
 
     key_mode: int = 0o640
     """Permission bits that a key file may have at most."""
+
+
+def is_signing_domain(domain: str) -> bool:
+    """Whether d= may be this name in A-labels: verifiers want a host name of two labels or more (RFC 6376 §3.5)."""
+    return "." in domain and is_hostname(domain)

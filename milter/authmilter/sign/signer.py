@@ -15,7 +15,7 @@ Security: a message whose From nobody can read is not signed (RFC 6376 §8.15: v
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from authmilter.dkim.body_hash import BodyHash
@@ -25,7 +25,7 @@ from authmilter.sign import table
 from authmilter.sign.field import signed_value
 from authmilter.sign.key import PrivateKey
 from authmilter.sign.keyring import Keyring
-from authmilter.sign.settings import ADDED_LATER, SignSettings
+from authmilter.sign.settings import ADDED_LATER, SignSettings, is_signing_domain
 from mailcommon.names import to_alabel
 
 MAX_SIGNATURES = 8
@@ -64,8 +64,11 @@ class Signer:
         self._names = tuple(dict.fromkeys(name.lower() for name in ("from", *settings.headers, *settings.oversign)))
         self._oversigned = {"from", *(name.lower() for name in settings.oversign)}
 
-    def begin(self, author: Author, client: Client, mail_from: str) -> Signing:
-        """Choose who signs a message of ours; `mail_from` is the reverse-path."""
+    def begin(self, author: Author, client: Client, mail_from: str, unproven: Collection[str] = ()) -> Signing:
+        """Choose who signs a message of ours; `mail_from` is the reverse-path.
+
+        `unproven`: Author Domains for which nobody signs, see `sign.sent_on`.
+        """
         found = {
             (name, address.rpartition("@")[2]): None
             for address in author.addresses
@@ -76,10 +79,16 @@ class Signer:
         tasks: dict[tuple[str, str], _Task] = {}
         reason, missing = "", False
         for name, domain in found:
+            if domain in unproven:
+                reason = f"not signed for {domain}: this message came from outside, and DMARC did not pass then"
+                continue
             if not self._may(domain, client, mail_from):
                 reason = f"not signed for {domain}: it is not the domain of the {self.settings.authenticated}"
                 continue
             identity = self.settings.identities[name]
+            if not is_signing_domain(identity.domain or domain):
+                reason = f"not signed for {domain}: it cannot be d= of a signature"
+                continue
             key = self._keys.keys.get(identity.file)
             if key is None:
                 reason, missing = f"not signed by {name}: {self._keys.faults.get(identity.file, 'no key')}", True
