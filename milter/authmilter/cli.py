@@ -14,6 +14,8 @@ from authmilter import settings as settings_file
 from authmilter.settings import Settings
 from mailcommon import command
 from mailcommon import log as logging_setup
+from mailcommon.doctor.command import doctor_command
+from mailcommon.doctor.findings import Section
 
 PROGRAM = "authmilter"
 config_option = command.config_option(settings_file.DEFAULT_FILE)
@@ -76,6 +78,16 @@ def serve(config: Path | None) -> None:
 
 
 main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings_and_files))
+
+
+def _examine(path: Path | None, postfix_config: str) -> tuple[Section, ...]:
+    from authmilter.doctor.examine import examine
+
+    usual = settings_file.DEFAULT_FILE
+    return examine(_settings(path), path or (usual if usual.exists() else None), postfix_config)
+
+
+main.add_command(doctor_command(settings_file.DEFAULT_FILE, _examine))
 
 
 @main.group()

@@ -12,6 +12,8 @@ import click
 
 from mailcommon import command
 from mailcommon import log as logging_setup
+from mailcommon.doctor.command import doctor_command
+from mailcommon.doctor.findings import Section
 from tlspolicyd import settings as settings_file
 from tlspolicyd.settings import Settings
 
@@ -47,6 +49,16 @@ def serve(config: Path | None) -> None:
 
 
 main.add_command(command.config_command(settings_file.DEFAULT_FILE, _settings))
+
+
+def _examine(path: Path | None, postfix_config: str) -> tuple[Section, ...]:
+    from tlspolicyd.doctor.examine import examine
+
+    usual = settings_file.DEFAULT_FILE
+    return examine(_settings(path), path or (usual if usual.exists() else None), postfix_config)
+
+
+main.add_command(doctor_command(settings_file.DEFAULT_FILE, _examine))
 
 
 @main.command()

@@ -74,6 +74,11 @@ class Store(abc.ABC):
         with self._alone(), self._transaction(writing=False) as tx:
             yield tx
 
+    def reach(self) -> None:
+        """Raise StoreFault if it does not answer. No table is made or changed."""
+        with self._turn, self._transaction(writing=False) as tx:
+            tx.one("SELECT 1")
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         with self._turn:
