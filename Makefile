@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
-TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql systemd-journal-remote
+TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql systemd-journal-remote \
+                    prometheus
 
 .PHONY: test demo check lint types bench clean
 
