@@ -9,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
 TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql \
-                    systemd-journal-remote man-db mandoc groff-base
+                    systemd-journal-remote prometheus man-db mandoc groff-base
 
 .PHONY: test demo check lint types man bench clean
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from bench import daemons, usage
 from bench.corpus import AUTHSERV_ID
 from bench.nameservers import Addresses
+from tests.support.ports import free_port
 from tests.support.processes import ServerProcess, Unavailable, find_program
 from tests.support.waiting import wait_until
 
@@ -78,6 +79,10 @@ def _with_bimi(place: Place) -> Sequence[str | Path]:
 
 def _without_arc(place: Place) -> Sequence[str | Path]:
     return _ours(place, "[arc]\nenabled = false\n")
+
+
+def _with_metrics(place: Place) -> Sequence[str | Path]:
+    return _ours(place, f'[metrics]\nlisten = "127.0.0.1:{free_port()}"\n')
 
 
 def _ours(place: Place, further: str = "") -> Sequence[str | Path]:
@@ -180,6 +185,7 @@ _ALL = ("dkim=pass", "spf=pass", "dmarc=pass")
 PEERS = (
     Peer("ours", _ours, _ALL),
     Peer("ours-no-arc", _without_arc, _ALL),
+    Peer("ours-metrics", _with_metrics, _ALL),
     Peer("ours-bimi", _with_bimi, _ALL),
     Peer("opendkim", _opendkim, ("dkim=pass",)),
     Peer("opendmarc", _opendmarc, ("spf=pass", "dmarc=pass"), after_dkim=True),

@@ -18,6 +18,7 @@ from tests.support.unbound import PrivateUnbound
 
 CLIENTS = 8
 PER_CONNECTION = (1, 10)
+WITH_METRICS = "ours-metrics"  # what counting costs
 WITHOUT_ARC = "ours-no-arc"  # the mail has no ARC set: what looking for one costs
 
 
@@ -147,6 +148,9 @@ def _tell_ratios(bench: Bench, figures: dict[str, Figures]) -> None:
     for name, rate in ratios.items():
         if rate:
             bench.tell(f"ours / {name}: {rates['ours'] / rate:.2f}")
+    if WITH_METRICS in figures:
+        ours, counting = figures["ours"], figures[WITH_METRICS]
+        bench.tell(f"{WITH_METRICS} / ours: rate {counting.rate / ours.rate:.3f}, CPU {counting.cpu / ours.cpu:.3f}")
     if WITHOUT_ARC in figures:
         # steadier than the rate where others use the machine too
         bench.tell(f"CPU per message, {WITHOUT_ARC} / ours: {figures[WITHOUT_ARC].cpu / figures['ours'].cpu:.2f}")

@@ -101,4 +101,4 @@ def test_every_setting_of_ours_exists(peer: str) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 160, "details go into docs/"
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 180, "details go into docs/"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -47,9 +47,25 @@ def _nameserver(value: str) -> str:
     return value
 
 
+def place(value: str, must_be: str) -> str:
+    """`value` if it is "HOST:PORT" with an IPv6 address in brackets; raises ValueError that says what it `must_be`."""
+    host, _, port = value.rpartition(":")
+    bare = host.removeprefix("[").removesuffix("]")
+    if not is_host(bare) or (":" in bare) != host.startswith("["):
+        raise ValueError(must_be)
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise ValueError(f"{port!r} is not a port")
+    return value
+
+
+def _listen(value: str) -> str:
+    return value and place(value, 'must be "HOST:PORT", "[IPv6]:PORT" or ""')
+
+
 SocketAddress = Annotated[str, AfterValidator(_socket)]
 OctalMode = Annotated[str, AfterValidator(_mode)]
 Nameserver = Annotated[str, AfterValidator(_nameserver)]
+LogFormat = Literal["text", "json"]
 
 
 class Dns(Section):
@@ -62,3 +78,9 @@ class Dns(Section):
     def for_resolver(self) -> DnsSettings:
         """As mailcommon.dns takes it."""
         return DnsSettings(self.nameservers, self.timeout, self.cache_entries)
+
+
+class Metrics(Section):
+    """The `[metrics]` table."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = ""

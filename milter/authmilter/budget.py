@@ -21,6 +21,7 @@ class Budget(Resolver):
         self._clock = clock
         self._seconds = seconds
         self._until = 0.0
+        self.waited = 0.0  # seconds spent in `query`
 
     def begin(self) -> None:
         """The time runs from now; before that there is no limit."""
@@ -28,9 +29,12 @@ class Budget(Resolver):
 
     def query(self, rdtype: str, name: str) -> Answer[Any]:
         """See Resolver."""
-        if self._until and self._clock() > self._until:
+        begun = self._clock()
+        if self._until and begun > self._until:
             return Answer(Status.TIMEOUT, detail=f"no look-up begins {self._seconds:g} s after the end of the message")
-        return self._inner.query(rdtype, name)
+        answer = self._inner.query(rdtype, name)
+        self.waited += self._clock() - begun
+        return answer
 
     def start(self, rdtype: str, name: str) -> None:
         """See Resolver."""

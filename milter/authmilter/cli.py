@@ -70,7 +70,7 @@ def serve(config: Path | None) -> None:
     from mailcommon.privileges import StartError
 
     settings = _settings(config)
-    logging_setup.set_up("authmilter", settings.log_level)
+    logging_setup.set_up("authmilter", settings.log_level, settings.log_format)
     try:
         Server(settings, lambda: settings_file.load(config or settings_file.DEFAULT_FILE)).run()
     except StartError as fault:

@@ -17,14 +17,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from authmilter import session, worker
 from authmilter.settings import Settings
 from authmilter.setup import preload, read_files
 from authmilter.sign.keyring import Keyring
+from mailcommon import log as logging_setup
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become, group_id, require_free, require_user
 from mailcommon.settings import SettingsError
+
+if TYPE_CHECKING:
+    from authmilter.metrics.reporting import Reporting
 
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 # messages under way are finished, and libmilter looks for a stop request every five seconds only
@@ -39,6 +44,7 @@ class _Worker:
     pid: int
     control: int
     started: float
+    place: int  # 0 ..., of no other worker that runs
 
 
 def workers_for(settings: Settings) -> int:
@@ -62,14 +68,23 @@ class Server:
         self._keys = Keyring()  # of the settings in force: a worker that is replaced needs no file
         self._workers: dict[int, _Worker] = {}
         self._stopping = False
+        self._reporting: Reporting | None = None  # None: no metrics
 
     def run(self) -> None:
         """Serve until told to stop; raises StartError before anything runs."""
+        number = workers_for(self._settings)
+        self._reporting = _reporting(self._settings, number)
         preload(self._settings)
         self._listen()
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        for _ in range(workers_for(self._settings)):
-            self._start_worker()
+        if self._reporting:
+            try:
+                self._begin_reporting(self._reporting, number)
+            except StartError:
+                self._close_socket()
+                raise
+        for place in range(number):
+            self._start_worker(place)
         log.info("listening on %s with %d workers", self._settings.socket, len(self._workers))
         notify("READY=1")
         while not self._stopping:
@@ -104,7 +119,16 @@ class Server:
                     path.unlink()
             raise StartError(str(fault)) from fault
 
-    def _start_worker(self) -> None:
+    def _begin_reporting(self, reporting: Reporting, workers: int) -> None:
+        self._current.figures = reporting.begin()
+        self._current.figures.started(workers)
+        reporting.use_store(self._settings.reports.store)
+        reporting.show(*self._log_settings())
+
+    def _log_settings(self) -> tuple[str, str]:
+        return self._settings.log_level, self._settings.log_format
+
+    def _start_worker(self, place: int) -> None:
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
@@ -113,6 +137,8 @@ class Server:
                 os.close(writing)
                 for other in self._workers.values():
                     os.close(other.control)
+                if self._reporting:
+                    self._reporting.be_worker(place)
                 # SIGTERM, SIGINT and SIGHUP stay blocked in all threads: libmilter takes them with sigwait(3); one that
                 # is not blocked somewhere ends the process in the middle of a message
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
@@ -124,7 +150,7 @@ class Server:
                 logging.shutdown()
                 os._exit(status)
         os.close(reading)
-        self._workers[pid] = _Worker(pid, writing, time.monotonic())
+        self._workers[pid] = _Worker(pid, writing, time.monotonic(), place)
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -142,14 +168,18 @@ class Server:
                 return
             if pid == 0:
                 return
+            if self._reporting and self._reporting.ended(pid, *self._log_settings()):
+                continue
             gone = self._workers.pop(pid, None)
             if gone is None:
                 continue
             os.close(gone.control)
             log.error("worker %d ended (%s), starting another", pid, _how(status))
+            if figures := self._current.figures:
+                figures.worker_ended(_how(status).removeprefix("signal ").partition(" ")[0])
             if time.monotonic() - gone.started < _CRASH_LOOP_SECONDS:
                 time.sleep(_CRASH_LOOP_SECONDS)
-            self._start_worker()
+            self._start_worker(gone.place)
 
     def _take_new_settings(self) -> None:
         try:
@@ -157,25 +187,27 @@ class Server:
             keys = read_files(new)
         except SettingsError as fault:
             log.error("settings not taken, the old ones stay: %s", fault)
+            if figures := self._current.figures:
+                figures.settings(taken=False)
             return
-        fixed = ("socket", "socket_mode", "socket_group", "user", "workers")
+        fixed = ("socket", "socket_mode", "socket_group", "user", "workers", "metrics")
         changed = [key for key in fixed if getattr(new, key) != getattr(self._started_with, key)]
         if changed:
             log.warning("a restart is needed before these take effect: %s", ", ".join(changed))
         self._settings, self._keys = new, keys
-        log.setLevel(new.log_level.upper())
+        if self._reporting:
+            self._reporting.use_store(new.reports.store)
+        logging_setup.set_up("authmilter", *self._log_settings())
         line = new.model_dump_json().encode() + b"\n"
         for each in self._workers.values():
             with contextlib.suppress(OSError):  # it died a moment ago and is about to be replaced
                 os.write(each.control, line)
         log.info("new settings taken")
+        if figures := self._current.figures:
+            figures.settings(taken=True)
 
     def _stop_workers(self) -> None:
-        address = self._started_with.socket
-        if address.startswith("unix:"):
-            # nobody new comes in
-            with contextlib.suppress(OSError):
-                Path(address.removeprefix("unix:")).unlink()
+        self._close_socket()  # nobody new comes in
         for each in self._workers.values():
             os.close(each.control)
         deadline = time.monotonic() + _STOP_SECONDS
@@ -186,12 +218,29 @@ class Server:
             log.warning("worker %d does not stop, killing it", pid)
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        if self._reporting:
+            self._reporting.stop()
         log.info("stopped")
+
+    def _close_socket(self) -> None:
+        address = self._started_with.socket
+        if address.startswith("unix:"):
+            with contextlib.suppress(OSError):
+                Path(address.removeprefix("unix:")).unlink()
 
     def _forget_ended(self) -> None:
         for pid in list(self._workers):
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._workers[pid]
+
+
+def _reporting(settings: Settings, workers: int) -> Reporting | None:
+    """What shows the metrics; its libraries are loaded only if they are wanted."""
+    if not settings.metrics.listen:
+        return None
+    from authmilter.metrics.reporting import Reporting
+
+    return Reporting(settings.metrics.listen, workers)
 
 
 def _how(status: int) -> str:

@@ -29,11 +29,9 @@ from authmilter.actions import Actions, forged_fields
 from authmilter.facts import Client, HeaderField
 from authmilter.headers.claims import CLAIMING_NAMES
 from authmilter.headers.results_field import NAME as RESULTS
-from authmilter.logline import log_line
 from authmilter.setup import Setup
 from authmilter.transaction import Outcome, Transaction
 from authmilter.verdict import Decision
-from mailcommon.log import safe_value
 from mailcommon.outbox import HANDOVER, Entry
 from mailcommon.store import StoreFault
 
@@ -41,7 +39,6 @@ from mailcommon.store import StoreFault
 # header_size_limit (102,400), in one packet: such a message would be deferred until it bounces
 _MAX_PACKET = 16 * 1024 * 1024
 _MAX_ORPHANS = 1_000
-_MAX_FAULT = 1_000  # characters of a fault in the log
 _BACKLOG = 512  # connections that wait while every worker is busy or restarting
 _ACTIONS = Milter.ADDHDRS | Milter.CHGHDRS | Milter.QUARANTINE
 
@@ -181,12 +178,11 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         if self._handover and (answer := self._admit(outcome, queue_id)):
             return answer
         answer = self._carry_out(outcome.actions)
-        log.info(log_line(outcome, queue_id))
-        if collector := self._setup().collector:
+        setup = self._setup()
+        setup.account.message(outcome, queue_id)
+        if collector := setup.collector:
             results = next((value for name, value in outcome.actions.headers_add if name == RESULTS), "")
             collector.note(outcome.facts, outcome.verdict, outcome.fields, results, queue_id)
-        if outcome.made.missing_key:
-            log.warning("%s: %s", queue_id or "-", safe_value(outcome.made.unsigned))
         return answer
 
     def _admit(self, outcome: Outcome, queue_id: str) -> int:
@@ -200,11 +196,11 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         try:
             entry = door.admit(self._handover)
         except StoreFault as fault:
-            log.error("%s: report deferred: %s", queue_id or "-", fault)
+            self._setup().account.report(queue_id, "deferred", str(fault))
             self.setreply("451", "4.3.0", "Whether this report has come before cannot be told now; try again later")
             return int(Milter.TEMPFAIL)
         if entry is Entry.DISCARD:
-            log.warning("%s: report discarded: it has been handed over before, or again", queue_id or "-")
+            self._setup().account.report(queue_id, "discarded", "it has been handed over before, or again")
             return int(Milter.DISCARD)
         if entry is Entry.TAKE:
             self.chgheader(HANDOVER, 1, "")
@@ -230,9 +226,7 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
         deferrals.note(key)
         forever = deferrals.age(key) >= self._setup().rules.max_deferral
         accept = self._setup().accept_on_fault or forever
-        log.error(
-            "%s: internal fault, message %s: %s", queue_id, "accepted" if accept else "deferred", one_line(self.broken)
-        )
+        self._setup().account.fault(queue_id, self.broken, accepted=accept)
         if accept:
             names = self._setup().names
             forged = self._transaction.forged() if self._transaction else forged_fields(self._orphans, names)
@@ -245,14 +239,6 @@ class Session(Milter.Base):  # type: ignore[misc]  # pymilter has no types
             return self.getsymval(name) or ""
         except UnicodeDecodeError:
             return ""
-
-
-def one_line(trace: str) -> str:
-    """The last call and the message of a traceback."""
-    lines = [line.strip() for line in trace.strip().splitlines()]
-    text = " | ".join(lines[-4:])[:_MAX_FAULT]
-    # the text of an exception may hold some of the message
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def _path(sent: bytes) -> str:
@@ -340,6 +326,7 @@ def _stop_waiting_in_accept() -> None:
             found = socket.socket(fileno=int(entry.name))
             if found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 found.setblocking(False)
+                found.set_inheritable(False)  # no program that is started has a use for it
             found.detach()  # it stays open
 
 

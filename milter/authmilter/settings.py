@@ -21,7 +21,7 @@ from authmilter.sign.table import normal_pattern
 from authmilter.verdict import Rules
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
-from mailcommon.setting_types import Dns, OctalMode, SocketAddress
+from mailcommon.setting_types import Dns, LogFormat, Metrics, OctalMode, SocketAddress
 from mailcommon.settings import Section
 
 DEFAULT_FILE = Path("/etc/gatepost/authmilter.toml")
@@ -268,6 +268,8 @@ class Settings(Section):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     on_fault: Literal["tempfail", "accept"] = "tempfail"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "text"
+    log_addresses: bool = False
     dns: Dns = Dns()
     trust: Trust = Trust()
     spf: Spf = Spf()
@@ -278,6 +280,7 @@ class Settings(Section):
     results: Results = Results()
     sign: Sign = Sign()
     reports: Reports = Reports()
+    metrics: Metrics = Metrics()
 
     @model_validator(mode="after")
     def _seal_can_be_made(self) -> Settings:

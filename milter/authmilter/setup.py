@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from authmilter.account import Account
 from authmilter.actions import Names
 from authmilter.arc.sealer import Sealer
 from authmilter.arc.settings import ArcSettings
@@ -22,6 +23,7 @@ from authmilter.sign.signer import Signer
 from authmilter.spf.evaluate import SpfLimits
 from authmilter.spf.memory import SpfMemory
 from authmilter.verdict import Rules
+from mailcommon.dns.counts import DnsCounts
 from mailcommon.dns.resolver import DnsResolver, Resolver
 from mailcommon.settings import SettingsError
 
@@ -48,6 +50,7 @@ class Setup:
     sealer: Sealer | None  # None: nothing is sealed
     deferrals: Deferrals
     accept_on_fault: bool = False
+    account: Account = field(default_factory=Account)
     collector: Collector | None = None  # None: nothing is counted for reports
     door: Door | None = None  # for reports that are sent through here
     bimi: BimiCheck | None = None  # None: not looked at
@@ -97,18 +100,23 @@ def read_files(settings: Settings, user: str = "") -> Keyring:
 
 
 def make_setup(
-    settings: Settings, resolver: Resolver | None = None, keys: Keyring | None = None, *, fetch: bool = True
+    settings: Settings,
+    resolver: Resolver | None = None,
+    keys: Keyring | None = None,
+    *,
+    fetch: bool = True,
+    counts: DnsCounts | None = None,
 ) -> Setup:
     """Build it; `resolver` replaces the one that `[dns]` describes, `keys` those that would be read from the files.
 
-    Without `fetch` nothing is fetched for BIMI.
+    Without `fetch` nothing is fetched for BIMI. `counts` is told of every look-up.
     """
     signing = settings.signing()
     dkim = settings.dkim
     ring = keys or read_keys(signing)
     signer = Signer(signing, ring)
     sealing = settings.sealing()
-    source = resolver or DnsResolver(settings.dns.for_resolver())
+    source = resolver or DnsResolver(settings.dns.for_resolver(), counts=counts)
     limits = SpfLimits(settings.spf.max_void_lookups, settings.spf.seconds)
     return Setup(
         names=Names(

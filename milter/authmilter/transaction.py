@@ -64,6 +64,7 @@ class Outcome:
     made: Made = NOTHING  # signatures of ours
     sealed: Sealed = NOT_SEALED  # ARC set of ours
     fields: Sequence[HeaderField] = ()  # as received; none if nothing was evaluated
+    dns_ms: float = 0.0  # of `ms`: waiting for DNS
 
 
 class Transaction:
@@ -192,7 +193,8 @@ class Transaction:
         sealed = self._seal(facts, actions)
         # RFC 8617 §5.1 step 1: after everything else
         actions = replace(actions, headers_add=(*sealed.fields, *actions.headers_add)) if sealed.fields else actions
-        return Outcome(facts, verdict, actions, (setup.monotonic() - began) * 1000, made, sealed, self._fields)
+        ms, dns_ms = (setup.monotonic() - began) * 1000, self._resolver.waited * 1000
+        return Outcome(facts, verdict, actions, ms, made, sealed, self._fields, dns_ms)
 
     def _seal(self, facts: MessageFacts, actions: Actions) -> Sealed:
         if self._sealing is None or facts.arc is None or actions.reply:

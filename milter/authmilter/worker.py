@@ -10,22 +10,28 @@ import threading
 import time
 from dataclasses import replace
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from authmilter import session
+from authmilter.account import Account
 from authmilter.reports import failure_ledger, ledger
 from authmilter.reports.collector import Collector
 from authmilter.reports.door import Door
 from authmilter.reports.settings import Reports
-from authmilter.session import one_line
 from authmilter.settings import Settings
 from authmilter.setup import Setup, make_setup
 from authmilter.sign.keyring import Keyring, read_keys
-from mailcommon.log import safe_value
+from mailcommon import log as logging_setup
+from mailcommon.log import QueueId, one_line, safe_value
 from mailcommon.outbox import SCHEMA as OUTBOX
 from mailcommon.outbox import Doorkeeper
 from mailcommon.store import open_store
 
+if TYPE_CHECKING:
+    from authmilter.metrics.figures import Figures
+
 DRAIN_SECONDS = 10.0  # for messages under way when the daemon is to stop
+FLUSH_SECONDS = 1.0  # between two writings of the metrics
 _PAUSE = 0.2  # seconds between two looks whether they are over
 
 log = logging.getLogger("authmilter")
@@ -38,6 +44,7 @@ class Current:
         self._setup: Setup | None = None
         self._settings: Settings | None = None
         self._keys: Keyring | None = None
+        self.figures: Figures | None = None  # None: nothing is counted
 
     def take(self, settings: Settings, keys: Keyring | None = None) -> None:
         """From now on messages are handled with these settings; what DNS has answered is kept if it may be.
@@ -49,7 +56,8 @@ class Current:
         self._keys = keys or read_keys(settings.signing(), former=self._keys)
         for fault in self._keys.faults.values():
             log.warning("[sign] %s", safe_value(fault))
-        new = make_setup(settings, keep, self._keys)
+        new = make_setup(settings, keep, self._keys, counts=self.figures.dns if self.figures else None)
+        new = replace(new, account=Account(self.figures, addresses=settings.log_addresses))
         for fault in new.dkim.compromised.faults if new.dkim.compromised else ():
             log.warning("[dkim] %s", safe_value(fault))
         setup = replace(new, deferrals=old.deferrals if old else new.deferrals)
@@ -99,7 +107,11 @@ def run(current: Current, settings: Settings, keys: Keyring, control: int) -> No
     sys.excepthook = _log_unreadable
     current.take(settings, keys)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
+    if current.figures:
+        threading.Thread(target=current.figures.flush_each, args=(FLUSH_SECONDS,), name="figures", daemon=True).start()
     session.serve_connections()
+    if current.figures:
+        current.figures.flush()
     _close(current())
 
 
@@ -124,9 +136,10 @@ def _take(current: Current, line: bytes) -> None:
     except Exception as fault:  # noqa: BLE001 - a file that could be read a moment ago, no sockets, no store
         log.error("new settings not taken, the old ones stay: %s", one_line(f"{type(fault).__name__}: {fault}"))
         return
-    log.setLevel(new.log_level.upper())
+    logging_setup.set_up("authmilter", new.log_level, new.log_format)
 
 
 def _log_unreadable(kind: type[BaseException], fault: BaseException, _trace: TracebackType | None) -> None:
     """pymilter reports here what it could not hand to a callback, such as a HELO that is not UTF-8."""
-    log.info("-: an event of the session was skipped: %s: %s", kind.__name__, ascii(str(fault))[:200])
+    text = ascii(str(fault))[:200]
+    log.info("%s: an event of the session was skipped: %s: %s", QueueId(""), kind.__name__, text)

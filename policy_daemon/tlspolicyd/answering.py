@@ -20,7 +20,7 @@ from typing import Protocol
 from tlspolicyd import socketmap
 from tlspolicyd.decide import NOT_WEAKER, decide
 from tlspolicyd.facts import Decision, Facts, Level, Mode, SiteLevel, StsFact
-from tlspolicyd.logline import log_line
+from tlspolicyd.logline import log_fields
 from tlspolicyd.metrics import Metrics
 from tlspolicyd.query import Query, read_query
 from tlspolicyd.ready import LONGEST, ReadyReplies
@@ -117,7 +117,7 @@ class Answers:
             async with asyncio.timeout(ANSWER_SECONDS):
                 facts = await self.gate.facts(domain, port)
             decision = decide(facts, self.gate.site_level)
-            log.info("%s", log_line(decision, facts, (time.monotonic() - begun) * 1000))
+            log.info("%s", log_fields(decision, facts, (time.monotonic() - begun) * 1000))
         except Exception:  # noqa: BLE001 - the outer door, logged in _log_fault
             self._log_fault(domain)
             return None

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mailcommon.dns.async_resolver import AsyncDnsResolver
+from mailcommon.dns.counts import DnsCounts
 from mailcommon.fetch.client import ClientSettings
 from mailcommon.privileges import StartError
 from tlspolicyd.cache.store import open_store
@@ -123,7 +124,7 @@ async def assemble(
 ) -> AssembledGate:
     """See service.Assemble."""
     try:
-        resolver, fetcher = make_tools(settings)
+        resolver, fetcher = make_tools(settings, metrics.dns)
         if former is None:
             lasting = await _open(settings, metrics, resolver, fetcher, changed)
         else:
@@ -135,10 +136,10 @@ async def assemble(
     return AssembledGate(lasting, resolver, fetcher, settings)
 
 
-def make_tools(settings: Settings) -> tuple[AsyncDnsResolver, Fetcher]:
-    """What looks names up and what fetches policies; raises ValueError if they cannot be made."""
+def make_tools(settings: Settings, counts: DnsCounts | None = None) -> tuple[AsyncDnsResolver, Fetcher]:
+    """What looks names up, counted in `counts`, and what fetches policies; raises ValueError if they cannot be made."""
     sts = settings.sts
-    resolver = AsyncDnsResolver(settings.dns.for_resolver())
+    resolver = AsyncDnsResolver(settings.dns.for_resolver(), counts=counts)
     fetcher = Fetcher(
         resolver,
         ClientSettings(
@@ -175,5 +176,5 @@ async def _open(
     )
     await policies.start()
     lasting = _Lasting(policies)
-    metrics.watch_cache(policies.__len__, lasting.oldest)
+    metrics.watch_cache(policies.keeper.modes, lasting.oldest, lambda: policies.keeper.up)
     return lasting

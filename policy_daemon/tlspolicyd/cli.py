@@ -40,7 +40,7 @@ def serve(config: Path | None) -> None:
     from tlspolicyd.service import Service
 
     settings = _settings(config)
-    logging_setup.set_up("tlspolicyd", settings.log_level)
+    logging_setup.set_up("tlspolicyd", settings.log_level, settings.log_format)
     try:
         Service(settings, lambda: settings_file.load(config or settings_file.DEFAULT_FILE), assemble).run()
     except StartError as fault:

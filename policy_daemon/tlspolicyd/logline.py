@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mailcommon.log import pairs
+from mailcommon.log import Fields, pairs
 from tlspolicyd.facts import DaneFact, Decision, Facts, StsFact
 
 
-def log_line(decision: Decision, facts: Facts, ms: float) -> str:
+def log_fields(decision: Decision, facts: Facts, ms: float) -> Fields:
     """`decision=... domain=...`; outside text is made safe by mailcommon.log. `ms`: what the decision took."""
     sts, dane = facts.sts, facts.dane
     policy = sts.policy
@@ -17,7 +17,7 @@ def log_line(decision: Decision, facts: Facts, ms: float) -> str:
         rule=decision.rule,
         mode=policy.mode if policy else "",
         id=sts.id,
-        mx=",".join(policy.mx) if policy else "",
+        mx=policy.mx if policy else (),
         max_age=policy.max_age if policy else "",
         cached="yes" if sts.cached else "no",
         sts=_sts(sts),
@@ -25,7 +25,7 @@ def log_line(decision: Decision, facts: Facts, ms: float) -> str:
         dane=_dane(dane),
         dane_reason=dane.reason,
         reason=decision.reason,
-        ms=f"{ms:.1f}",
+        ms=round(ms, 1),
     )
 
 
@@ -39,7 +39,7 @@ def _sts(fact: StsFact) -> str:
     return "no-policy-yet" if fact.signalled else "none"
 
 
-def _dane(fact: DaneFact) -> str:
+def _dane(fact: DaneFact) -> str | tuple[str, ...]:
     if not fact.enabled:
         return "off"
     if fact.mx_failed:
@@ -48,4 +48,4 @@ def _dane(fact: DaneFact) -> str:
         return "null-mx"
     if fact.hosts and not fact.mx_secure:
         return "insecure-mx"
-    return ",".join(f"{host.name}:{'secure' if host.secure else 'insecure'}:{host.tlsa}" for host in fact.hosts)
+    return tuple(f"{host.name}:{'secure' if host.secure else 'insecure'}:{host.tlsa}" for host in fact.hosts)

@@ -1,9 +1,9 @@
-"""The figures of the daemon, and the page on which Prometheus reads them.
+"""The figures of the daemon.
 
 `Metrics` is handed to those who have something to count. Look-ups are counted in plain lists, since the hot path does
 so 50,000 times a second; the page adds them up.
 
-Limits: at most 30 different words per label, whatever is handed in; later ones are counted as "other".
+Limits: see `Words`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-_MAX_WORDS = 30
+from mailcommon.dns.counts import DnsCounts
+from mailcommon.metrics.words import Words
+
 _FETCH_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 
 
@@ -74,9 +74,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._lookups: dict[str, list[int]] = {}
         self._ready: dict[str, list[int]] = {}
-        self._words: dict[str, set[str]] = {}
-        self._size: Callable[[], int] = int
+        self._words = Words()
+        self.dns = DnsCounts()
+        self._modes: Callable[[], Mapping[str, int]] = dict
         self._oldest: Callable[[], float | None] = lambda: None
+        self._store_up: Callable[[], bool] = lambda: True
+        self._dane: bool | None = None
         self._connections: Callable[[], int] = int
         self._watched: Watched | None = None
         self._fetches = Counter("tlspolicyd_fetches", "Policy fetches by outcome.", ["outcome"], registry=self.registry)
@@ -102,28 +105,38 @@ class Metrics:
         `ready`: those answered by a reply that was made before.
         """
         table = self._ready if ready else self._lookups
-        return table.setdefault(self._word("lookup", outcome), [0])
+        return table.setdefault(self._words.bounded("lookup", outcome), [0])
 
     def fetched(self, outcome: str, seconds: float) -> None:
         """A fetch ended: "ok" or the word of its failure, after `seconds`."""
-        outcome = self._word("fetch", outcome)
+        outcome = self._words.bounded("fetch", outcome)
         self._fetches.labels(outcome).inc()
         self._seconds.labels(outcome).observe(seconds)
 
     def refresh_failed(self, reason: str) -> None:
         """A policy that is in the cache could not be refreshed; `reason` is one of few words."""
-        self._failures.labels(self._word("refresh", reason)).inc()
+        self._failures.labels(self._words.bounded("refresh", reason)).inc()
 
     def fault(self) -> None:
         """A fault inside was caught."""
         self._faults.inc()
 
-    def watch_cache(self, size: Callable[[], int], oldest: Callable[[], float | None]) -> None:
-        """How the page learns the number of policies, and when the oldest was fetched (unix seconds, None: no policy).
+    def watch_cache(
+        self,
+        modes: Callable[[], Mapping[str, int]],
+        oldest: Callable[[], float | None],
+        store_up: Callable[[], bool],
+    ) -> None:
+        """How the page learns the number of policies by mode, and when the oldest was fetched (unix seconds).
 
-        Both are called for each reading of the page and must not wait.
+        `store_up`: whether the store answered the last time. All are called for each reading of the page, and must not
+        wait.
         """
-        self._size, self._oldest = size, oldest
+        self._modes, self._oldest, self._store_up = modes, oldest, store_up
+
+    def dane(self, active: bool | None) -> None:
+        """Whether DANE is looked at; None: it is off by setting."""
+        self._dane = active
 
     def watch_connections(self, number: Callable[[], int]) -> None:
         """How the page learns the number of open connections."""
@@ -142,7 +155,27 @@ class Metrics:
             for outcome, count in table.items():
                 lookups.add_metric([outcome, ready], count[0])
         yield lookups
-        yield GaugeMetricFamily("tlspolicyd_cache_policies", "Policies in the cache.", value=self._size())
+        policies = GaugeMetricFamily("tlspolicyd_cache_policies", "Policies in the cache by mode.", labels=["mode"])
+        for mode, number in self._modes().items():
+            policies.add_metric([mode], number)
+        yield policies
+        yield GaugeMetricFamily(
+            "tlspolicyd_store_up", "1 if the store answered the last time, else 0.", value=float(self._store_up())
+        )
+        if self._dane is not None:
+            yield GaugeMetricFamily(
+                "tlspolicyd_dane_active",
+                "1 if DANE is looked at, 0 if the resolver does not validate; absent if it is off by setting.",
+                value=float(self._dane),
+            )
+        hits, asked = self.dns.now()
+        queries = CounterMetricFamily(
+            "tlspolicyd_dns_queries", "Look-ups that went to a name server, by outcome.", labels=["outcome"]
+        )
+        for status, number in asked.items():
+            queries.add_metric([status.value], number)
+        yield queries
+        yield CounterMetricFamily("tlspolicyd_dns_cache_hits", "Look-ups whose answer was at hand.", value=hits)
         oldest = self._oldest()
         yield GaugeMetricFamily(
             "tlspolicyd_cache_oldest_seconds",
@@ -156,41 +189,3 @@ class Metrics:
     def page(self) -> bytes:
         """All figures in Prometheus' text format."""
         return generate_latest(self.registry)
-
-    def _word(self, label: str, word: str) -> str:
-        words = self._words.setdefault(label, set())
-        if word not in words:
-            if len(words) >= _MAX_WORDS:
-                return "other"
-            words.add(word)
-        return word
-
-
-class MetricsPage:
-    """Serves `/metrics` over HTTP."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._runner: web.AppRunner | None = None
-
-    async def start(self, listen: str) -> None:
-        """Listen on "HOST:PORT" or "[IPv6]:PORT"; raises OSError."""
-        host, _, port = listen.rpartition(":")
-        application = web.Application()
-        application.router.add_get("/metrics", self._get)
-        self._runner = web.AppRunner(application, access_log=None)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host.removeprefix("[").removesuffix("]"), int(port)).start()
-        except OSError:
-            await self.stop()
-            raise
-
-    async def _get(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    async def stop(self) -> None:
-        """Close the page."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None

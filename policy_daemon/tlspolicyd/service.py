@@ -21,14 +21,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import uvloop
 
+from mailcommon import log as logging_setup
 from mailcommon.dns.async_resolver import AsyncResolver
+from mailcommon.metrics.page import MetricsPage
+from mailcommon.metrics.page import listen as listen_for_page
 from mailcommon.notify import notify
 from mailcommon.privileges import StartError, become
 from mailcommon.settings import SettingsError
 from tlspolicyd import answering, validation
 from tlspolicyd.answering import Answers
 from tlspolicyd.listening import BACKLOG, Listening, listen
-from tlspolicyd.metrics import Metrics, MetricsPage
+from tlspolicyd.metrics import Metrics
 from tlspolicyd.ready import ReadyReplies
 from tlspolicyd.server import Clients, Limits
 from tlspolicyd.settings import Settings
@@ -166,11 +169,16 @@ class Service(Generic[G]):
         listen_on = self._settings.metrics.listen
         if not listen_on:
             return None
-        page = MetricsPage(self._metrics)
         try:
-            await page.start(listen_on)
+            listening = listen_for_page(listen_on)
         except OSError as fault:
             raise StartError(f"[metrics] listen: {listen_on}: {fault.strerror or fault}") from fault
+
+        async def render() -> bytes:
+            return self._metrics.page()
+
+        page = MetricsPage(render, log)
+        await page.start(listening)
         return page
 
     async def _watch_resolver(self) -> None:
@@ -189,6 +197,7 @@ class Service(Generic[G]):
                 level = logging.INFO if found.word is validation.Word.YES else logging.WARNING
                 again = _ASK_AGAIN[found.word]
             gate.use_dane(why_not)
+            self._metrics.dane(not why_not if self._settings.dane.enabled else None)
             if line != said:
                 self._ready.clear()
                 log.log(level, "%s", line)
@@ -210,7 +219,7 @@ class Service(Generic[G]):
             self._answers.gate = gate
             self._ready.clear()
             self._clients.limits = _limits(taken)
-            log.setLevel(taken.log_level.upper())
+            logging_setup.set_up("tlspolicyd", taken.log_level, taken.log_format)
             self._new_gate.set()
             log.info("new settings taken")
             self._run(lambda: self._retire(former))

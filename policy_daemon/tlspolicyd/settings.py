@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, model_validator
 from mailcommon import settings as files
 from mailcommon.names import to_alabel
 from mailcommon.outbox.mail import usable_address
-from mailcommon.setting_types import Dns, OctalMode, SocketAddress, is_host
+from mailcommon.setting_types import Dns, LogFormat, Metrics, OctalMode, SocketAddress, place
 from mailcommon.settings import Section
 
 DEFAULT_FILE = Path("/etc/gatepost/tlspolicyd.toml")
@@ -45,22 +45,8 @@ def _proxy(value: str) -> str:
     return value
 
 
-def _listen(value: str) -> str:
-    return value and _place(value, 'must be "HOST:PORT", "[IPv6]:PORT" or ""')
-
-
 def _host_and_port(value: str) -> str:
-    return _place(value, 'must be "HOST:PORT" or "[IPv6]:PORT"')
-
-
-def _place(value: str, must_be: str) -> str:
-    host, _, port = value.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not is_host(bare) or (":" in bare) != host.startswith("["):
-        raise ValueError(must_be)
-    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
-        raise ValueError(f"{port!r} is not a port")
-    return value
+    return place(value, 'must be "HOST:PORT" or "[IPv6]:PORT"')
 
 
 def _datagrams(value: str) -> str:
@@ -120,10 +106,6 @@ class Cache(Section):
     entries: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
 
 
-class Metrics(Section):
-    listen: Annotated[str, AfterValidator(_listen)] = ""
-
-
 class Tlsrpt(Section):
     """TLS reports. See tlspolicyd.tlsrpt."""
 
@@ -157,6 +139,7 @@ class Settings(Section):
     read_timeout: Annotated[float, Field(gt=0, le=600)] = 20.0
     site_level: Literal["none", "may", "encrypt", "dane", "dane-only", "verify", "secure", "fingerprint"] = "dane"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: LogFormat = "text"
     dns: Dns = Dns()
     sts: Sts = Sts()
     dane: Dane = Dane()

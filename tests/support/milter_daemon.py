@@ -38,7 +38,7 @@ class MilterDaemon(DaemonProcess):
         """
         base = private_folder("milter")
         usual = {"socket": socket or f"unix:{base}/milter.sock", "socket_mode": "0666", "workers": 2}
-        super().__init__(base, {**usual, **(settings or {})}, [program()])
+        super().__init__(base, {**usual, **(settings or {})}, ["env", f"RUNTIME_DIRECTORY={base}", program()])
 
     def answers(self) -> bool:
         """See DaemonProcess."""

@@ -247,7 +247,8 @@ def test_metrics_page(dns: FakeDns, port: int) -> None:
         for line in (
             'tlspolicyd_lookups_total{outcome="notfound",ready="no"} 2.0',
             'tlspolicyd_lookups_total{outcome="notfound",ready="yes"} 1.0',
-            "tlspolicyd_cache_policies 0.0",
+            'tlspolicyd_cache_policies{mode="enforce"} 0.0',
+            'tlspolicyd_dns_queries_total{outcome="nxdomain"} 1.0',
             "tlspolicyd_cache_oldest_seconds 0.0",
             "tlspolicyd_connections 1.0",
             "tlspolicyd_faults_total 0.0",

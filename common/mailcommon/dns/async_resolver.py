@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from mailcommon.dns import exchange, lookup
 from mailcommon.dns.answer import Answer, Mx, Tlsa
 from mailcommon.dns.cache import AnswerCache, Key, key_of
+from mailcommon.dns.counts import DnsCounts
 from mailcommon.dns.lookup import Attempt, Question, make_question
 from mailcommon.dns.settings import DnsSettings, Nameserver, nameservers_of
 from mailcommon.dns.wire import Query
@@ -66,7 +67,9 @@ class AsyncDnsResolver(AsyncResolver):
         settings: DnsSettings,
         cache: AnswerCache | None = None,
         clock: Callable[[], float] = time.monotonic,
+        counts: DnsCounts | None = None,
     ) -> None:
+        self._counts = counts or DnsCounts()
         self._servers = nameservers_of(settings)
         self._timeout = settings.timeout
         self._clock = clock
@@ -83,6 +86,7 @@ class AsyncDnsResolver(AsyncResolver):
         key = key_of(rdtype, name)
         answer = self._cache.get(key)
         if answer is not None:
+            self._counts.hit()
             return answer
         flight = self._join(key)
         if isinstance(flight, Answer):
@@ -122,6 +126,7 @@ class AsyncDnsResolver(AsyncResolver):
         except StopIteration as end:
             answer: Answer[Any] = end.value
         self._cache.put(key, answer)
+        self._counts.asked(answer.status)
         return answer
 
 

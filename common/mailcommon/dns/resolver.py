@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from mailcommon.dns.answer import Answer, Mx, Tlsa
 from mailcommon.dns.cache import AnswerCache, Key, key_of
+from mailcommon.dns.counts import DnsCounts
 from mailcommon.dns.flight import Flight
 from mailcommon.dns.lookup import Question, make_question
 from mailcommon.dns.settings import DnsSettings, nameservers_of
@@ -77,7 +78,9 @@ class DnsResolver(Resolver):
         settings: DnsSettings,
         cache: AnswerCache | None = None,
         clock: Callable[[], float] = time.monotonic,
+        counts: DnsCounts | None = None,
     ) -> None:
+        self._counts = counts or DnsCounts()
         self._servers = nameservers_of(settings)
         self._timeout = settings.timeout
         self._clock = clock
@@ -96,6 +99,7 @@ class DnsResolver(Resolver):
         key = key_of(rdtype, name)
         answer = self._cache.get(key)
         if answer is not None:
+            self._counts.hit()
             return answer
         flight = self._join(key)
         if isinstance(flight, Answer):
@@ -154,7 +158,7 @@ class DnsResolver(Resolver):
         """Do the look-up, holding the flight's lock."""
         try:
             flight.answer = flight.run()
-            self._cache.put(key, flight.answer)
+            self._keep(key, flight.answer)
         finally:
             self._land(key, flight)
 
@@ -188,5 +192,9 @@ class DnsResolver(Resolver):
                 self._waiting[key] = flight
             return
         if flight.answer is not None:
-            self._cache.put(key, flight.answer)
+            self._keep(key, flight.answer)
         self._land(key, flight)
+
+    def _keep(self, key: Key, answer: Answer[Any]) -> None:
+        self._cache.put(key, answer)
+        self._counts.asked(answer.status)

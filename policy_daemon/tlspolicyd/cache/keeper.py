@@ -71,6 +71,10 @@ class Keeper:
         """How many policies are known."""
         return len(self._memory)
 
+    def modes(self) -> dict[str, int]:
+        """See PolicyMemory."""
+        return self._memory.modes()
+
     def domains(self) -> list[str]:
         """All that are known, the expired of the last hour included."""
         return self._memory.domains()

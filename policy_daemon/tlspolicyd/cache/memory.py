@@ -90,6 +90,15 @@ class PolicyMemory:
         """How many entries there are, expired ones included."""
         return sum(map(len, self._shelves))
 
+    def modes(self) -> dict[str, int]:
+        """How many there are by mode, and "expired" for those that are kept although they do not count."""
+        return {
+            "none": len(self._none),
+            "testing": len(self._testing),
+            "enforce": len(self._enforce) + len(self._large),
+            "expired": len(self._expired),
+        }
+
     def domains(self) -> list[str]:
         """All, in no useful order."""
         return list(chain(*self._shelves))

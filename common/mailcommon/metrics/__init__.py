@@ -1,0 +1,1 @@
+"""What the metrics of both daemons share: the page that Prometheus reads, and labels that stay few."""

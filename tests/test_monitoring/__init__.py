@@ -1,0 +1,1 @@
+"""What watches the daemons: alert rules and dashboard against a real Prometheus."""
