@@ -122,7 +122,7 @@ def store(settings: dict[str, Path], tmp_path: Path) -> None:
     settings["store"].write_text(f'[reports]\nstore = "{url}"\nemail = "reports@b.example"')
 
 
-def on_a_terminal(program: str, *words: str | Path, **env: str) -> bytes:
+def on_a_terminal(program: str, *words: str | Path, statuses: tuple[int, ...] = (0,), **env: str) -> bytes:
     """What the command prints to a terminal of its own."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
@@ -146,8 +146,14 @@ def on_a_terminal(program: str, *words: str | Path, **env: str) -> bytes:
             break
         shown += part
     os.close(ours)
-    assert child.wait(30) == 0, shown
+    assert child.wait(30) in statuses, shown
     return shown
+
+
+def colours(shown: bytes) -> set[bytes]:
+    """The codes of colours; bold and italic are none (https://no-color.org)."""
+    codes = {code for match in COLOUR.findall(shown) for code in match[2:-1].split(b";")}
+    return {code for code in codes if code[:1] in b"349" and len(code) == 2}
 
 
 @pytest.mark.usefixtures("store")
@@ -162,6 +168,15 @@ def test_nothing_but_text_goes_into_a_pipe(
     assert b"\x1b" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("program", ["authmilter", "tlspolicyd"])
+def test_what_doctor_finds_is_text_alone_in_a_pipe(program: str, settings: dict[str, Path]) -> None:
+    done = run(program, "doctor", "--config", settings["no-resolver"], TERM="xterm-256color")
+    assert done.returncode in (1, 2), "there is no Postfix, or none that knows of this file"
+    assert done.stdout
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("program", "words", "file"), PRINTED, ids=lambda value: str(value)[:30])
 def test_no_color_is_heeded_on_a_terminal(
@@ -169,9 +184,14 @@ def test_no_color_is_heeded_on_a_terminal(
 ) -> None:
     option = () if words == ("--help",) else ("--config", settings[file])
     shown = on_a_terminal(program, *words, *option, NO_COLOR="1")
-    # https://no-color.org: colours; bold and italic are none
-    codes = {code for match in COLOUR.findall(shown) for code in match[2:-1].split(b";")}
-    assert not {code for code in codes if code[:1] in b"349" and len(code) == 2}, shown
+    assert not colours(shown), shown
+
+
+@pytest.mark.parametrize("program", ["authmilter", "tlspolicyd"])
+def test_doctor_has_colours_on_a_terminal_unless_no_color_is_set(program: str, settings: dict[str, Path]) -> None:
+    words = ("doctor", "--config", settings["no-resolver"])
+    assert colours(on_a_terminal(program, *words, statuses=(1, 2), NO_COLOR=""))
+    assert not colours(on_a_terminal(program, *words, statuses=(1, 2), NO_COLOR="1"))
 
 
 def test_the_demonstration_has_colours_on_a_terminal_alone() -> None:

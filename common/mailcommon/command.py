@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,12 @@ from mailcommon.settings_text import as_toml
 NOT_DONE = 1  # it could not be done, or something is not as it should be
 USAGE_ERROR = 2  # the command line or the settings are wrong, or a daemon cannot start
 TRY_AGAIN = 75  # sysexits.h EX_TEMPFAIL: local(8) keeps the message and tries again
+
+# of the group of all commands. https://no-color.org; without it click leaves colours out where there is no terminal
+CONTEXT: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "color": False if os.environ.get("NO_COLOR") else None,
+}
 
 M = TypeVar("M", bound=Section)
 

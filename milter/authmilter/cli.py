@@ -55,7 +55,7 @@ class _Commands(click.Group):
         return super().get_command(ctx, cmd_name)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings=command.CONTEXT)
 @click.version_option(package_name="gatepost")
 def main() -> None:
     """Authenticate inbound mail for Postfix: SPF, DKIM, ARC, DMARC, BIMI."""

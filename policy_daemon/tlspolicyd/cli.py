@@ -25,7 +25,7 @@ def _settings(path: Path | None) -> Settings:
     return command.settings_of(PROGRAM, path, settings_file.DEFAULT_FILE, Settings)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings=command.CONTEXT)
 @click.version_option(package_name="gatepost")
 def main() -> None:
     """Tell Postfix which TLS a recipient domain wants: DANE, MTA-STS."""
