@@ -2,6 +2,8 @@
 # make test    all tests, the real Postfix included
 # make check   what CI runs: lint, types, tests
 # make bench   figures against opendkim, opendmarc and rspamd
+# make deb     the Debian package, in dist/ (make try-package: install, upgrade, remove it in Debian 12 and 13, as root)
+# make install [PREFIX=/usr/local] [DESTDIR=]    the same without a package; make uninstall
 
 PYTHON ?= python3
 VENV   := .venv
@@ -9,8 +11,13 @@ BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
 TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql systemd-journal-remote \
                     prometheus
+# for `make deb` and its tests
+PACKAGING        := build-essential debhelper lintian systemd systemd-container
 
-.PHONY: test demo check lint types bench clean
+PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+.PHONY: test demo check lint types bench deb try-package install uninstall clean
 
 test: $(VENV)/.ready
 	$(BIN)/pytest
@@ -30,9 +37,21 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
+deb:
+	tools/deb
+
+try-package: $(VENV)/.ready
+	$(BIN)/python -m tests.package
+
+install:
+	@tools/install "$(PYTHON)" "$(PREFIX)" "$(UNITDIR)" "$(DESTDIR)"
+
+uninstall:
+	@tools/uninstall "$(PREFIX)" "$(UNITDIR)" "$(DESTDIR)"
+
 # The packages are asked for again only when this file or pyproject.toml changes.
 $(VENV)/.ready: pyproject.toml Makefile tools/system-packages tools/python-packages
-	@tools/system-packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES)
+	@tools/system-packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES) $(PACKAGING)
 	@tools/python-packages $(PYTHON) $(VENV)
 	@touch $@
 
