@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from tests.package.life import live
-from tests.package.package import build, older
+from tests.package.package import build, install_and_uninstall, older
 from tests.package.tree import CACHE, Failed, Tree, base, run
 from tests.support.processes import Unavailable
 
@@ -38,7 +38,10 @@ def try_suite(suite: str, built: Path | None, place: Path) -> None:
     lower = base(suite)
     if built is None:
         say(f"{suite}: build")
-        built = build(Tree(lower, CACHE / f"{suite}-build"))
+        builder = Tree(lower, CACHE / f"{suite}-build")
+        built = build(builder)
+        say(f"{suite}: make install, make uninstall")
+        install_and_uninstall(builder)
     package = place / built.name
     shutil.copy(built, package)
     say(f"{suite}: {package.name}, {package.stat().st_size / 1e6:.1f} MB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import smtplib
 import sys
+import threading
 import time
 
 SERVER = "192.0.2.10"
@@ -49,6 +50,24 @@ def stream(sender: str, seconds: float) -> list[tuple[float, int]]:
     return answers
 
 
+def trickle(sender: str) -> list[tuple[float, int]]:
+    """When and how each message was answered, one after the other until standard input ends."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        ended.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    begun = time.monotonic()
+    answers = []
+    while not ended.wait(0.1):
+        now = time.monotonic() - begun
+        answers.append((round(now, 2), send(sender)[0]))
+    return answers
+
+
 if __name__ == "__main__":
     _, function, *arguments = sys.argv
-    print(json.dumps(send(*arguments) if function == "send" else stream(arguments[0], float(arguments[1]))))
+    calls = {"send": send, "trickle": trickle}
+    print(json.dumps(calls[function](*arguments) if function in calls else stream(arguments[0], float(arguments[1]))))

@@ -143,15 +143,16 @@ class Host:
         pids = {unit: self.machine.unit(unit, "MainPID") for unit in UNITS[:2]}
         socket = self._inode(SOCKETS["tlspolicyd"])
         self._tree.path("/var/lib/tlspolicyd/kept").write_text("x")
-        mail = self.machine.start_calling("stream", GOOD, "40")
+        mail = self.machine.start_calling("trickle", GOOD)
         queue = self._queue_lines()
         begun = time.monotonic()
         self._apt(
             "install", "--yes", "--allow-downgrades", "--option=Dpkg::Options::=--force-confold", f"/root/{name}.deb"
         )
         took = time.monotonic() - begun
-        answers = json.loads(mail.communicate(timeout=90)[0])
         self._require_running()
+        self.machine.wait(lambda: self.machine.call("send", GOOD)[0] == 250, "mail to be taken again")
+        answers = json.loads(mail.communicate(timeout=90)[0])
         for unit, pid in pids.items():
             require(self.machine.unit(unit, "MainPID") != pid, f"{unit} was not restarted")
         require(self._inode(SOCKETS["tlspolicyd"]) == socket, "Postfix's socket to tlspolicyd was closed")

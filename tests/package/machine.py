@@ -86,7 +86,7 @@ class Machine:
         return json.loads(run(["nsenter", f"--target={self.leader}", "--net", *command], 100.0))
 
     def start_calling(self, function: str, *arguments: str) -> subprocess.Popen[str]:
-        """The same without waiting for its end."""
+        """The same without waiting for its end; its standard input is open."""
         command = [
             "nsenter",
             f"--target={self.leader}",
@@ -96,7 +96,7 @@ class Machine:
             "tests.package.client",
             function,
         ]
-        return subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen([*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def unit(self, name: str, key: str) -> str:
         """One property of a unit."""

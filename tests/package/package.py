@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.package.tree import BUILD_PACKAGES, Tree, run
+from tests.package.tree import BUILD_PACKAGES, Failed, Tree, run
 
 SOURCE = Path(__file__).parent.parent.parent
 OLD = "0.0.9"
@@ -42,6 +42,31 @@ def build(tree: Tree) -> Path:
     tree.chroot("env", quick, "make", "--directory=/home/builder/source", "deb", user="builder")
     (package,) = (home / "source/dist").glob("*.deb")
     return package
+
+
+def install_and_uninstall(tree: Tree) -> None:
+    """`make install` into a folder and `make uninstall` from it, in the tree in which the package was built."""
+    stage = "/home/builder/stage"
+    shutil.rmtree(tree.path(stage), ignore_errors=True)
+    make = ["make", "--directory=/home/builder/source", "PREFIX=/opt/gatepost", f"DESTDIR={stage}"]
+    tree.chroot(*make, "install", user="builder")
+    place = tree.path(stage)
+    there = {f"/{path.relative_to(place)}" for path in place.rglob("*") if not path.is_dir()}
+    for name in ("sbin/authmilter", "lib/systemd/system/tlspolicyd.socket", "lib/sysusers.d/gatepost.conf"):
+        if f"/opt/gatepost/{name}" not in there:
+            raise Failed(f"make install: no {name}")
+    unit = (place / "opt/gatepost/lib/systemd/system/authmilter.service").read_text()
+    if "ExecStart=/opt/gatepost/sbin/authmilter serve" not in unit:
+        raise Failed("make install: the unit starts another command")
+    settings = place / "etc/gatepost/authmilter.toml"
+    settings.write_text("# mine\n")
+    tree.chroot(*make, "install", user="builder")
+    if settings.read_text() != "# mine\n":
+        raise Failed("make install overwrites settings")
+    tree.chroot(*make, "uninstall", user="builder")
+    left = {f"/{path.relative_to(place)}" for path in place.rglob("*") if not path.is_dir()}
+    if left != {"/etc/gatepost/authmilter.toml", "/etc/gatepost/tlspolicyd.toml"}:
+        raise Failed(f"make uninstall leaves {sorted(left)[:10]}")
 
 
 def older(package: Path, place: Path) -> Path:
