@@ -216,11 +216,9 @@ class Host:
         """Both are there before Postfix is."""
         self._require_running()
         self._require_places()
-        postfix = (
-            "postfix@-.service" if self.machine.succeeds("systemctl", "cat", "postfix@-.service") else "postfix.service"
-        )
-        begun = int(self.machine.unit(postfix, "ExecMainStartTimestampMonotonic") or 0)
-        begun = begun or int(self.machine.unit(postfix, "ActiveEnterTimestampMonotonic"))
+        instance = "postfix@-.service"  # Debian 12's; in 13 it is postfix.service itself
+        postfix = instance if self.machine.unit(instance, "ActiveState") == "active" else "postfix.service"
+        begun = int(self.machine.unit(postfix, "InactiveExitTimestampMonotonic"))
         for unit in UNITS[:2]:
             ready = int(self.machine.unit(unit, "ActiveEnterTimestampMonotonic"))
             require(0 < ready <= begun, f"{unit} was ready at {ready}, Postfix began at {begun}")
