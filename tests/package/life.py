@@ -23,6 +23,7 @@ SOCKETS = {name: f"/var/spool/postfix/{name}/{name}.sock" for name in ("authmilt
 LEFT = re.compile(
     r"/(proc|sys|dev|run|tmp|home)/|/var/(cache|log|tmp|mail|spool/postfix)/"
     r"|/var/lib/(apt|dpkg|systemd|postfix|unbound)/"
+    r"|/etc/ssl/|/etc/ca-certificates"  # of a package that came with ours
     r"|/etc/(passwd|group|shadow|gshadow|subuid|subgid)-?$|/etc/ld.so.cache$"
 )
 
