@@ -19,7 +19,7 @@ from tests.support.requirements import require
 
 ROOT = Path(__file__).parent.parent.parent
 PLACE = "usr/lib/gatepost"
-# What lintian says of an environment of Python packages from wheels with an interpreter of its own, of a package that is in
+# What lintian says of an environment of Python packages from wheels with an interpreter of its own, of a package in
 # no archive, and of one that was not compressed for this test.
 EXPECTED = {
     "bogus-mail-host",
