@@ -23,6 +23,7 @@ PLACE = "usr/lib/gatepost"
 # no archive, and of one that was not compressed for this test.
 EXPECTED = {
     "bogus-mail-host",
+    "bogus-mail-host-in-debian-changelog",
     "copyright-without-copyright-notice",
     "embedded-library",
     "executable-not-elf-or-script",
