@@ -3,6 +3,8 @@
 # make check   what CI runs: lint, types, tests
 # make man     writes what the manual pages in docs/ have from --help and conf/, and docs/standards.md
 # make bench   figures against opendkim, opendmarc and rspamd
+# make deb     the Debian package, in dist/ (make try-package: install, upgrade, remove it in Debian 12 and 13, as root)
+# make install [PREFIX=/usr/local] [DESTDIR=]    the same without a package; make uninstall
 
 PYTHON ?= python3
 VENV   := .venv
@@ -10,8 +12,13 @@ BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
 TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql \
                     systemd-journal-remote prometheus man-db mandoc groff-base
+# for `make deb` and its tests
+PACKAGING        := build-essential debhelper lintian systemd systemd-container
 
-.PHONY: test demo check lint types man bench clean
+PREFIX  ?= /usr/local
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+.PHONY: test demo check lint types man bench deb try-package install uninstall clean
 
 test: $(VENV)/.ready
 	$(BIN)/pytest
@@ -35,9 +42,21 @@ man: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
+deb:
+	tools/deb
+
+try-package: $(VENV)/.ready
+	$(BIN)/python -m tests.package
+
+install:
+	@tools/install "$(PYTHON)" "$(PREFIX)" "$(UNITDIR)" "$(DESTDIR)"
+
+uninstall:
+	@tools/uninstall "$(PREFIX)" "$(UNITDIR)" "$(DESTDIR)"
+
 # The packages are asked for again only when this file or pyproject.toml changes.
 $(VENV)/.ready: pyproject.toml Makefile tools/system-packages tools/python-packages
-	@tools/system-packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES)
+	@tools/system-packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES) $(PACKAGING)
 	@tools/python-packages $(PYTHON) $(VENV)
 	@touch $@
 

@@ -63,6 +63,19 @@ def require_user(name: str) -> pwd.struct_passwd | None:
         raise StartError(f"user: there is no user {name} on this host") from None
 
 
+def give_socket(path: Path, user: pwd.struct_passwd | None, group: int | None) -> None:
+    """Let the socket at `path` belong to `user`, who has to reach it to see whether it answers, and to `group`.
+
+    In a directory with the set-group-ID bit it has its group already, and nothing is asked of the kernel that a service
+    without rights is not allowed. Raises OSError.
+    """
+    now = path.stat()
+    owner = user.pw_uid if user is not None and user.pw_uid != now.st_uid and os.geteuid() == 0 else -1
+    new = group if group is not None and group != now.st_gid else -1
+    if (owner, new) != (-1, -1):
+        os.chown(path, owner, new)
+
+
 def become(name: str) -> None:
     """Give up this user's rights for those of user `name`; "" changes nothing.
 

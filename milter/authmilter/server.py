@@ -1,8 +1,9 @@
 """`authmilter serve`: a small parent that listens, forks the workers and keeps them alive.
 
 The parent opens the socket, gives up privileges, reads the private keys and forks; it starts no threads. A worker that
-dies is replaced at once; SIGTERM and SIGINT stop all; SIGHUP reads settings and keys again and, if they are good, hands
-the settings to the workers, which read the keys themselves: nothing of a key is in the pipe.
+dies is replaced at once, and so is one that hangs (`pulse`); SIGTERM and SIGINT stop all; SIGHUP reads settings and
+keys again and, if they are good, hands the settings to the workers, which read the keys themselves: nothing of a key is
+in the pipe.
 
 Diagnostics: `StartError` before anything is started; afterwards only log lines.
 """
@@ -13,6 +14,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +22,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authmilter import session, worker
+from authmilter.pulse import Pulse, all_answer
 from authmilter.settings import Settings
 from authmilter.setup import preload, read_files
 from authmilter.sign.keyring import Keyring
 from mailcommon import log as logging_setup
-from mailcommon.notify import notify
-from mailcommon.privileges import StartError, become, group_id, require_free, require_user
+from mailcommon.log import safe_value
+from mailcommon.notify import notify, notify_reloading, watchdog_interval
+from mailcommon.privileges import StartError, become, give_socket, group_id, require_free, require_user
 from mailcommon.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -43,8 +47,10 @@ log = logging.getLogger("authmilter")
 class _Worker:
     pid: int
     control: int
+    pulse: socket.socket
     started: float
     place: int  # 0 ..., of no other worker that runs
+    missed: int = 0
 
 
 def workers_for(settings: Settings) -> int:
@@ -67,6 +73,7 @@ class Server:
         self._current = worker.Current()
         self._keys = Keyring()  # of the settings in force: a worker that is replaced needs no file
         self._workers: dict[int, _Worker] = {}
+        self._pulse = Pulse(settings.socket, watchdog_interval())
         self._stopping = False
         self._reporting: Reporting | None = None  # None: no metrics
 
@@ -85,11 +92,14 @@ class Server:
                 raise
         for place in range(number):
             self._start_worker(place)
-        log.info("listening on %s with %d workers", self._settings.socket, len(self._workers))
-        notify("READY=1")
         while not self._stopping:
-            self._handle(signal.sigwait(_SIGNALS))
+            came = signal.sigtimedwait(_SIGNALS, self._pulse.due())
+            if came:
+                self._handle(came.si_signo)
+            else:
+                self._pulse.beat(self._workers.values())
         notify("STOPPING=1")
+        self._pulse.stop()
         self._stop_workers()
 
     def _listen(self) -> None:
@@ -98,7 +108,7 @@ class Server:
         if path:
             require_free(path)
         group = group_id(settings.socket_group)
-        require_user(settings.user)
+        user = require_user(settings.user)
         old = os.umask(0o777 & ~int(settings.socket_mode, 8))
         try:
             session.open_socket(settings.socket, self._current)
@@ -107,9 +117,13 @@ class Server:
         finally:
             os.umask(old)
         if path:
-            path.chmod(int(settings.socket_mode, 8))
-            if group is not None:
-                os.chown(path, -1, group)
+            try:
+                path.chmod(int(settings.socket_mode, 8))
+                give_socket(path, user, group)
+            except OSError as fault:
+                raise StartError(
+                    f"{path}: cannot be given to {settings.socket_group or settings.user}: {fault.strerror}"
+                ) from fault
         become(settings.user)
         try:
             self._keys = read_files(settings)
@@ -130,19 +144,22 @@ class Server:
 
     def _start_worker(self, place: int) -> None:
         reading, writing = os.pipe()
+        ours, theirs = socket.socketpair()
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 os.close(writing)
+                ours.close()
                 for other in self._workers.values():
                     os.close(other.control)
+                    other.pulse.close()
                 if self._reporting:
                     self._reporting.be_worker(place)
                 # SIGTERM, SIGINT and SIGHUP stay blocked in all threads: libmilter takes them with sigwait(3); one that
                 # is not blocked somewhere ends the process in the middle of a message
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-                worker.run(self._current, self._settings, self._keys, reading)
+                worker.run(self._current, self._settings, self._keys, reading, theirs)
                 status = 0
             except BaseException:
                 log.exception("worker failed")
@@ -150,15 +167,18 @@ class Server:
                 logging.shutdown()
                 os._exit(status)
         os.close(reading)
-        self._workers[pid] = _Worker(pid, writing, time.monotonic(), place)
+        theirs.close()
+        ours.setblocking(False)
+        self._workers[pid] = _Worker(pid, writing, ours, time.monotonic(), place)
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:
             self._reap()
         elif number == signal.SIGHUP:
             self._take_new_settings()
-        else:
+        elif number in (signal.SIGTERM, signal.SIGINT):
             self._stopping = True
+        # after SIGSTOP and SIGCONT Python's sigtimedwait may give a number that is no signal's
 
     def _reap(self) -> None:
         while True:
@@ -168,12 +188,15 @@ class Server:
                 return
             if pid == 0:
                 return
+            if self._is_answer(pid, status):
+                continue
             if self._reporting and self._reporting.ended(pid, *self._log_settings()):
                 continue
             gone = self._workers.pop(pid, None)
             if gone is None:
                 continue
             os.close(gone.control)
+            gone.pulse.close()
             log.error("worker %d ended (%s), starting another", pid, _how(status))
             if figures := self._current.figures:
                 figures.worker_ended(_how(status).removeprefix("signal ").partition(" ")[0])
@@ -181,7 +204,22 @@ class Server:
                 time.sleep(_CRASH_LOOP_SECONDS)
             self._start_worker(gone.place)
 
+    def _is_answer(self, pid: int, status: int) -> bool:
+        """Whether the child that ended is the one that asks our socket; the manager hears what it found."""
+        first = not self._pulse.answered
+        answers = self._pulse.ended(pid, status)
+        if answers and first:
+            log.info("listening on %s with %d workers", self._started_with.socket, len(self._workers))
+            notify("READY=1")
+        if answers and all_answer(self._workers.values()):
+            notify("WATCHDOG=1")
+        return answers is not None
+
     def _take_new_settings(self) -> None:
+        notify_reloading()
+        notify("READY=1", f"STATUS={self._try_new_settings()}")
+
+    def _try_new_settings(self) -> str:
         try:
             new = self._reload()
             keys = read_files(new)
@@ -189,7 +227,7 @@ class Server:
             log.error("settings not taken, the old ones stay: %s", fault)
             if figures := self._current.figures:
                 figures.settings(taken=False)
-            return
+            return f"Settings not taken, the old ones stay: {safe_value(fault)}"
         fixed = ("socket", "socket_mode", "socket_group", "user", "workers", "metrics")
         changed = [key for key in fixed if getattr(new, key) != getattr(self._started_with, key)]
         if changed:
@@ -205,6 +243,7 @@ class Server:
         log.info("new settings taken")
         if figures := self._current.figures:
             figures.settings(taken=True)
+        return "New settings taken"
 
     def _stop_workers(self) -> None:
         self._close_socket()  # nobody new comes in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from authmilter import session
 from authmilter.account import Account
+from authmilter.pulse import answer
 from authmilter.reports import failure_ledger, ledger
 from authmilter.reports.collector import Collector
 from authmilter.reports.door import Door
@@ -102,9 +104,14 @@ def _close(setup: Setup) -> None:
         setup.door.close()
 
 
-def run(current: Current, settings: Settings, keys: Keyring, control: int) -> None:
-    """Serve until SIGTERM, or until the parent is gone. `control` is the reading end of the parent's pipe."""
+def run(current: Current, settings: Settings, keys: Keyring, control: int, pulse: socket.socket) -> None:
+    """Serve until SIGTERM, or until the parent is gone.
+
+    `control` is the reading end of the parent's pipe; on `pulse` it asks whether this process lives.
+    """
     sys.excepthook = _log_unreadable
+    # before anything that may wait for a file or a database
+    threading.Thread(target=answer, args=(pulse,), name="pulse", daemon=True).start()
     current.take(settings, keys)
     threading.Thread(target=_follow, args=(current, control), name="control", daemon=True).start()
     if current.figures:

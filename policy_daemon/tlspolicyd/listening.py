@@ -8,13 +8,16 @@ Diagnostics: `StartError`, whose text is for the person who starts the daemon.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailcommon.privileges import StartError, group_id, require_free
+from mailcommon.privileges import StartError, give_socket, group_id, require_free, require_user
 from tlspolicyd.settings import Settings
+
+log = logging.getLogger("tlspolicyd")
 
 _FIRST = 3  # SD_LISTEN_FDS_START
 BACKLOG = 1024
@@ -33,6 +36,9 @@ def listen(settings: Settings) -> Listening:
     """The sockets that systemd handed over, or those that the settings name."""
     handed = _from_systemd()
     if handed:
+        places = {opened.getsockname() for opened in handed}
+        if settings.socket.removeprefix("unix:") not in places:
+            log.warning("systemd has handed over other sockets: socket = %s does not count", settings.socket)
         return Listening(handed, None, f"{len(handed)} sockets of systemd")
     if settings.socket.startswith("unix:"):
         path = Path(settings.socket.removeprefix("unix:"))
@@ -63,6 +69,7 @@ def _from_systemd() -> tuple[socket.socket, ...]:
 def _open_unix(path: Path, settings: Settings) -> socket.socket:
     require_free(path)
     group = group_id(settings.socket_group)
+    user = require_user(settings.user)
     opened = socket.socket(socket.AF_UNIX)
     opened.setblocking(False)
     old = os.umask(0o777)  # nobody may connect before the rights are right
@@ -74,8 +81,7 @@ def _open_unix(path: Path, settings: Settings) -> socket.socket:
     finally:
         os.umask(old)
     try:
-        if group is not None:
-            os.chown(path, -1, group)
+        give_socket(path, user, group)
         path.chmod(int(settings.socket_mode, 8))
     except OSError as fault:
         raise StartError(

@@ -16,19 +16,20 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import uvloop
 
 from mailcommon import log as logging_setup
 from mailcommon.dns.async_resolver import AsyncResolver
+from mailcommon.log import safe_value
 from mailcommon.metrics.page import MetricsPage
 from mailcommon.metrics.page import listen as listen_for_page
-from mailcommon.notify import notify
+from mailcommon.notify import notify, notify_reloading, watchdog_interval
 from mailcommon.privileges import StartError, become
 from mailcommon.settings import SettingsError
-from tlspolicyd import answering, validation
+from tlspolicyd import answering, self_check, validation
 from tlspolicyd.answering import Answers
 from tlspolicyd.listening import BACKLOG, Listening, listen
 from tlspolicyd.metrics import Metrics
@@ -39,6 +40,7 @@ from tlspolicyd.tlsrpt.watching import Watching
 
 _DRAIN_SECONDS = 10.0
 _READY_REPLIES = 50_000
+_AGAIN = 0.1  # seconds between two tries until the sockets answer
 _ASK_AGAIN = {  # seconds until the resolver is asked again whether it validates
     validation.Word.YES: 86_400.0,
     validation.Word.NO: 3600.0,
@@ -123,16 +125,19 @@ class Service(Generic[G]):
             self._gate = await self._assemble(self._settings, self._metrics, None, self._ready.forget)
             self._answers = Answers(self._gate, self._ready, self._metrics)
             self._clients = Clients(self._answers.answer, self._ready, _limits(self._settings))
-        self._metrics.watch_connections(self._clients.__len__)
-        servers = [await _serve(loop, self._clients, opened) for opened in listening.sockets]
-        self._run(self._clients.watch)
-        self._run(self._watch_resolver)
-        watching = self._watching
-        if watching is not None:
-            self._metrics.watch_sessions(watching)
-            self._run(lambda: watching.run(lambda: self._gate))
-        log.info("listening on %s", listening.where)
-        notify("READY=1")
+            self._metrics.watch_connections(self._clients.__len__)
+            servers = [await _serve(loop, self._clients, opened) for opened in listening.sockets]
+            self._run(self._clients.watch)
+            self._run(self._watch_resolver)
+            watching = self._watching
+            if watching is not None:
+                self._metrics.watch_sessions(watching)
+                self._run(lambda: watching.run(lambda: self._gate))
+            addresses = [(opened.family, opened.getsockname()) for opened in listening.sockets]
+            if await self._until_answered(addresses):
+                log.info("listening on %s", listening.where)
+                notify("READY=1")
+                self._run(lambda: self._keep_watchdog(addresses))
         await self._stop.wait()
         notify("STOPPING=1")
         for server in servers:
@@ -146,6 +151,37 @@ class Service(Generic[G]):
         if page is not None:
             await page.stop()
         log.info("stopped")
+
+    async def _until_answered(self, addresses: Sequence[self_check.Place]) -> bool:
+        """Wait until all sockets have answered; False if the daemon is to stop before."""
+        said = ""
+        while not self._stop.is_set():
+            why = await self._why_silent(addresses)
+            if not why:
+                return True
+            if why != said:
+                log.warning("no answer on the own socket: %s", why)
+                said = why
+            await asyncio.sleep(_AGAIN)
+        return False
+
+    async def _keep_watchdog(self, addresses: Sequence[self_check.Place]) -> None:
+        """Tell the manager that we live, as long as our own sockets answer."""
+        while interval := watchdog_interval():
+            why = await self._why_silent(addresses)
+            if why:
+                log.error("no answer on the own socket: %s", why)
+            else:
+                notify("WATCHDOG=1")
+            await asyncio.sleep(interval)
+
+    async def _why_silent(self, addresses: Sequence[self_check.Place]) -> str:
+        for place in addresses:
+            why = await self_check.why_silent(place)
+            # who is turned away because the house is full has been heard all the same
+            if why and not (why == self_check.CLOSED and len(self._clients) >= self._clients.limits.connections):
+                return why
+        return ""
 
     def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         async def guarded() -> None:
@@ -207,22 +243,27 @@ class Service(Generic[G]):
 
     async def _take_new_settings(self) -> None:
         async with self._reloading:
-            try:
-                new = self._reload()
-                taken = self._keep_fixed(new)
-                gate = await self._assemble(taken, self._metrics, self._gate, self._ready.forget)
-            except (SettingsError, StartError) as fault:
-                log.error("settings not taken, the old ones stay: %s", fault)
-                return
-            former, self._gate = self._gate, gate
-            self._settings = taken
-            self._answers.gate = gate
-            self._ready.clear()
-            self._clients.limits = _limits(taken)
-            logging_setup.set_up("tlspolicyd", taken.log_level, taken.log_format)
-            self._new_gate.set()
-            log.info("new settings taken")
-            self._run(lambda: self._retire(former))
+            notify_reloading()
+            notify("READY=1", f"STATUS={await self._try_new_settings()}")
+
+    async def _try_new_settings(self) -> str:
+        try:
+            new = self._reload()
+            taken = self._keep_fixed(new)
+            gate = await self._assemble(taken, self._metrics, self._gate, self._ready.forget)
+        except (SettingsError, StartError) as fault:
+            log.error("settings not taken, the old ones stay: %s", fault)
+            return f"Settings not taken, the old ones stay: {safe_value(fault)}"
+        former, self._gate = self._gate, gate
+        self._settings = taken
+        self._answers.gate = gate
+        self._ready.clear()
+        self._clients.limits = _limits(taken)
+        logging_setup.set_up("tlspolicyd", taken.log_level, taken.log_format)
+        self._new_gate.set()
+        log.info("new settings taken")
+        self._run(lambda: self._retire(former))
+        return "New settings taken"
 
     async def _retire(self, former: Gate) -> None:
         try:
@@ -251,6 +292,10 @@ def _limits(settings: Settings) -> Limits:
 
 async def _serve(loop: asyncio.AbstractEventLoop, clients: Clients, opened: socket.socket) -> asyncio.Server:
     if opened.family == socket.AF_UNIX:
+        # from Python 3.13 on the loop removes the file at the end, also if the socket is systemd's
+        keep: dict[str, Any] = {"cleanup_socket": False}
+        with contextlib.suppress(TypeError):  # an older uvloop, which removes nothing
+            return await loop.create_unix_server(clients, sock=opened, backlog=BACKLOG, **keep)
         return await loop.create_unix_server(clients, sock=opened, backlog=BACKLOG)
     return await loop.create_server(clients, sock=opened, backlog=BACKLOG)
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mailcommon.log import pairs
-from mailcommon.privileges import StartError, group_id
+from mailcommon.privileges import StartError, give_socket, group_id
 from tlspolicyd.tlsrpt import datagram
 
 _AT_ONCE = 4  # datagrams between two looks at the kernel's queue
@@ -86,8 +86,7 @@ class Collector:
         finally:
             os.umask(old)
         try:
-            if self._group is not None:
-                os.chown(self._path, -1, self._group)
+            give_socket(self._path, None, self._group)
             self._path.chmod(self._mode)
         except OSError:
             opened.close()

@@ -1,0 +1,117 @@
+"""What the manager hears of the milter, and what becomes of a process that stands still (SIGSTOP)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from authmilter.pulse import why_silent
+from tests.support.milter_client import MilterClient
+from tests.support.milter_daemon import MilterDaemon
+from tests.support.service_manager import ServiceManager
+from tests.support.waiting import wait_until
+
+NO_DNS = {"dns": {"nameservers": ["127.0.0.1:1"]}}
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    with ServiceManager(tmp_path, monkeypatch, watchdog=2.0) as manager:
+        yield manager
+
+
+def test_ready_reload_watchdog_stop(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("READY=1")
+        MilterClient(daemon.address).quit()
+        manager.wait("WATCHDOG=1")
+        daemon.process.send(signal.SIGHUP)
+        assert int(manager.wait("RELOADING=1")["MONOTONIC_USEC"]) > 0
+        assert manager.wait("READY=1")["STATUS"] == "New settings taken"
+        daemon.config.write_text("nonsense = 1\n")
+        daemon.process.send(signal.SIGHUP)
+        assert manager.wait("READY=1")["STATUS"].startswith("Settings not taken, the old ones stay: ")
+        manager.wait("WATCHDOG=1")
+        daemon.process.send(signal.SIGTERM)
+        manager.wait("STOPPING=1")
+
+
+def test_a_worker_that_hangs_is_replaced_and_the_manager_not_alarmed(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("WATCHDOG=1")
+        workers = set(daemon.workers())
+        hung = min(workers)
+        os.kill(hung, signal.SIGSTOP)
+        daemon.log.wait(f"worker {hung} does not answer, killing it")
+        daemon.log.wait(rf"worker {hung} ended \(signal SIGKILL\), starting another")
+        wait_until(lambda: len(set(daemon.workers()) - {hung}) == len(workers), "its successor")
+        manager.silence(0.001, 2.0)  # what was sent until now
+        manager.wait("WATCHDOG=1")
+        MilterClient(daemon.address).quit()
+
+
+def test_all_workers_hang(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("WATCHDOG=1")
+        for pid in daemon.workers():
+            os.kill(pid, signal.SIGSTOP)
+        manager.silence(0.9)  # two intervals: the beat under way at SIGSTOP may still come
+        manager.wait("WATCHDOG=1")  # of the successors
+
+
+def test_a_parent_that_hangs_feeds_nothing(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("WATCHDOG=1")
+        daemon.process.send(signal.SIGSTOP)
+        manager.silence(2.0)
+        daemon.process.send(signal.SIGCONT)
+        manager.wait("WATCHDOG=1")
+        assert "does not answer" not in daemon.log.text()  # time that stood still is nobody's fault
+
+
+def test_a_socket_that_was_removed_feeds_nothing(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("WATCHDOG=1")
+        Path(daemon.address.removeprefix("unix:")).unlink()
+        daemon.log.wait("no answer on the own socket .*: No such file or directory")
+        manager.silence(2.0)
+
+
+def test_who_is_watched_is_the_one_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ServiceManager(tmp_path, monkeypatch, watchdog=0.2) as manager:
+        monkeypatch.setenv("WATCHDOG_PID", "1")
+        with MilterDaemon(NO_DNS):
+            manager.wait("READY=1")
+            manager.silence(1.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [(b"", errno.ECONNRESET), (b"\0\0\0\1c", errno.EPROTO), (b"\0\0\0\15O", 0)],
+)
+def test_answers_of_others(tmp_path: Path, answer: bytes, why: int) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+
+        def serve() -> None:
+            with listening.accept()[0] as asking:
+                asking.recv(100)
+                asking.sendall(answer)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        assert why_silent(f"unix:{tmp_path}/s") == why
+        server.join()
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    assert why_silent(f"unix:{tmp_path}/s") == errno.ENOENT
+    assert why_silent("inet:1@127.0.0.1") == errno.ECONNREFUSED
