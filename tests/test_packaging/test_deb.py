@@ -121,6 +121,9 @@ def test_manuals_units_users(content: Path) -> None:
     assert units == {path.name for path in (ROOT / "systemd").iterdir() if path.is_file()}
     pages = {path.name for path in content.glob("usr/share/man/man*/*")}
     assert pages == {f"{path.name}.gz" for path in (ROOT / "docs").glob("*.[158]")}
+    for daemon in ("authmilter", "tlspolicyd"):
+        for place in (f"bash-completion/completions/{daemon}", f"zsh/vendor-completions/_{daemon}"):
+            assert daemon in (content / "usr/share" / place).read_text()
     script = (content / "DEBIAN/postinst").read_text()
     steps = ["systemd-sysusers", "systemd-tmpfiles", "start 'tlspolicyd.socket'", "_dh_action 'authmilter.service'"]
     assert all(step in script for step in steps)
