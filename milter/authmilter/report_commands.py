@@ -127,6 +127,8 @@ def _summary(done: sending.Done) -> None:
         click.echo(f"not sent: {safe_value(note)}")
     for delivery, failed in done.failures:
         click.echo(f"failed: {failed.id} to {safe_value(delivery.destination)}")
+    if sent.own_fault:
+        click.echo(f"not taken by this host, for a reason of its own: {safe_value(sent.own_fault)}")
     made_failures = done.failed
     if made_failures != failures.MadeFailures():
         click.echo(
