@@ -128,7 +128,7 @@ def _summary(done: sending.Done) -> None:
     for delivery, failed in done.failures:
         click.echo(f"failed: {failed.id} to {safe_value(delivery.destination)}")
     if sent.own_fault:
-        click.echo(f"not taken by this host, for a reason of its own: {safe_value(sent.own_fault)}")
+        click.echo(f"the host at [reports] smtp takes none for a reason of its own: {safe_value(sent.own_fault)}")
     made_failures = done.failed
     if made_failures != failures.MadeFailures():
         click.echo(

@@ -35,6 +35,7 @@ from mailcommon.store import Store, StoreFault, held
 from tests.support.daemon_process import toml
 from tests.support.milter_daemon import program
 from tests.support.report_rows import ACCEPT, dmarc, message, tags
+from tests.support.signing import Keys
 from tests.support.smtp_receiver import Receiver, content, receiving
 from tests.support.stores import Stores
 from tests.support.zone_resolver import ZoneResolver
@@ -244,7 +245,10 @@ def test_a_postfix_that_does_not_relay_for_us(world: World, config: Path) -> Non
     assert world.run().sent.done == 1
     world.receiver.rcpt = "554 5.7.1 Relay access denied"
     world.note(message(dmarc()), day=int(time.time() // DAY) - 1)
-    assert 'for a reason of its own: "554 5.7.1 Relay access denied"' in command("send", "--config", config).output
+    assert (
+        'takes none for a reason of its own: "554 5.7.1 Relay access denied"'
+        in command("send", "--config", config).output
+    )
 
 
 def test_two_hosts_and_one_report_about_both(stores: Stores) -> None:
@@ -415,6 +419,7 @@ Subject: Report
     [
         ({}, 2, "no reports are kept: [reports] store is not set"),
         ({"store": "sqlite:/nowhere/at/all", "email": "a@b.example"}, 1, "the folder must be there"),
+        ({"store": "sqlite:/tmp/gatepost-not-there.db", "email": "a@b.example"}, 1, "the daemon makes it"),
         ({"store": "sqlite:/x"}, 2, "email: is needed with a store"),
         ({"store": "mysql:x", "email": "a@b.example"}, 2, 'must be "sqlite:/path"'),
         ({"store": "postgresql://u:pa/ss@h/d", "email": "a@b.example"}, 2, "in a password write"),
@@ -433,6 +438,19 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, settings: dict[str, s
     assert text in found.output
     assert found.output.count("\n") == 1
     assert "pa" not in found.output.replace("password", "").replace("path", "")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "note"), [("b.example", False), ("*", False), ("a@b.example", False), ("c.example", True)]
+)
+def test_config_says_that_reports_are_not_signed(tmp_path: Path, pattern: str, note: bool) -> None:
+    path = tmp_path / "authmilter.toml"
+    tables = Keys(tmp_path).tables({"k": ("b.example", "s", "rsa")}, {pattern: ["k"]})
+    reports = {"store": "postgresql://u:secret@h/d", "email": "a@b.example"}
+    path.write_text(toml({**tables, "reports": reports}))
+    found = CliRunner().invoke(main, ["config", "--config", str(path)])
+    assert ("[sign] does not sign for [reports] email = a@b.example" in found.output) is note
+    assert "secret" not in found.output
 
 
 def test_names_and_hosts_of_the_settings() -> None:

@@ -22,7 +22,7 @@ def _address(value: str) -> str:
         from mailcommon.store.postgresql import is_readable  # loaded only where it is used
 
         if not is_readable(value):
-            raise ValueError("is no URI that PostgreSQL reads: in a password write %25 for %, %40 for @, %2F for /")
+            raise ValueError("is no URI that PostgreSQL reads; in a password write %25 for %, %40 for @, %2F for /")
     return value
 
 
