@@ -550,7 +550,7 @@ def test_command_without_contact(world: World) -> None:
 def test_command_with_a_store_that_is_not_there(world: World) -> None:
     code, text = invoke(world, "list", store=f"sqlite:{world.folder}/none.db")
     assert code == 1
-    assert "cannot be opened" in text
+    assert "it is not there" in text
     assert not (world.folder / "none.db").exists()
 
 
