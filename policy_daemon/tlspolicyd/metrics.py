@@ -60,7 +60,9 @@ def _sessions(watched: Watched) -> Iterator[Metric]:
         malformed.add_metric([reason], number)
     yield malformed
     yield CounterMetricFamily(
-        "tlspolicyd_tlsrpt_dropped", "Sessions that were not counted: no place in memory, or a log line of an impossible time.", value=watched.counts.dropped
+        "tlspolicyd_tlsrpt_dropped",
+        "Sessions with no place in memory, or of no possible time.",
+        value=watched.counts.dropped,
     )
     yield GaugeMetricFamily(
         "tlspolicyd_tlsrpt_unwritten", "Domains whose counts are not yet in the store.", value=len(watched.counts)
