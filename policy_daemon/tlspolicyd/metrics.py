@@ -54,14 +54,14 @@ def _sessions(watched: Watched) -> Iterator[Metric]:
         sessions.add_metric([result], number)
     yield sessions
     malformed = CounterMetricFamily(
-        "tlspolicyd_tlsrpt_malformed", "Datagrams that were not understood, by reason.", labels=["reason"]
+        "tlspolicyd_tlsrpt_malformed", "Datagrams and log lines that were not understood, by reason.", labels=["reason"]
     )
     for reason, number in watched.malformed.items():
         malformed.add_metric([reason], number)
     yield malformed
     yield CounterMetricFamily(
         "tlspolicyd_tlsrpt_dropped",
-        "Sessions with no place in memory, or of no possible time.",
+        "Sessions that found no place in memory.",
         value=watched.counts.dropped,
     )
     yield GaugeMetricFamily(

@@ -39,7 +39,7 @@ def test_a_line_of_a_time_that_cannot_be(tmp_path: Path, stamp: str) -> None:
 
     run(watching, work)
     assert set(stored(tmp_path)) == {"new.example"}
-    assert watching.counts.dropped > 0
+    assert watching.malformed["time"] > 0
 
 
 def test_a_log_that_cannot_be_read_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -67,7 +67,7 @@ class Counts:
     """For one thread."""
 
     def __init__(self, *, domains: int = MOST_DOMAINS) -> None:
-        self.dropped = 0  # sessions that were not counted
+        self.dropped = 0  # sessions that found no place
         self._most = domains
         self._days: dict[datetime.date, dict[str, _Domain]] = {}
         self._new: dict[tuple[datetime.date, str], None] = {}  # with counts that are not yet written

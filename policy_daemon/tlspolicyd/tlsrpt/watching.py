@@ -60,7 +60,7 @@ class Watching:
 
     def __init__(self, settings: Settings) -> None:
         self.counts = Counts()
-        self.malformed: Counter[str] = Counter()  # datagrams that were not understood, by reason
+        self.malformed: Counter[str] = Counter()  # datagrams and log lines that were not understood, by reason
         self.sessions: Counter[str] = Counter()  # by "success" and "failure"
         self._collector: Collector | None = None
         self._source = settings.tlsrpt.log
@@ -172,7 +172,7 @@ class Watching:
             if now - _OLDEST <= at <= now + _NEWEST:
                 self._count(session, at)
             else:
-                self.counts.dropped += 1
+                self.malformed["time"] += 1
         self._positions = ((self._host, self._source, position),)
 
 
