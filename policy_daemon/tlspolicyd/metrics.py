@@ -60,9 +60,7 @@ def _sessions(watched: Watched) -> Iterator[Metric]:
         malformed.add_metric([reason], number)
     yield malformed
     yield CounterMetricFamily(
-        "tlspolicyd_tlsrpt_dropped",
-        "Sessions that found no place in memory.",
-        value=watched.counts.dropped,
+        "tlspolicyd_tlsrpt_dropped", "Sessions that found no place in memory.", value=watched.counts.dropped
     )
     yield GaugeMetricFamily(
         "tlspolicyd_tlsrpt_unwritten", "Domains whose counts are not yet in the store.", value=len(watched.counts)
