@@ -76,13 +76,7 @@ def report() -> None:
 
 @report.command()
 @config_option
-@click.option("--dry-run", is_flag=True, help="Send and change nothing; write the reports into files.")
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=".",
-    help="Where --dry-run writes the files.",
-)
+@command.dry_run_options
 def send(config: Path | None, dry_run: bool, directory: Path) -> None:
     """Make the reports about days (UTC) that are over, and hand over what is due. Run it every hour or more often."""
     settings = _settings(config)
