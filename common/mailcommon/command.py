@@ -39,6 +39,14 @@ def config_option(usual: Path) -> Callable[[Any], Any]:
     return click.option("--config", type=click.Path(path_type=Path), help=text)
 
 
+def dry_run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options --dry-run and --directory of `report send`."""
+    folder = click.Path(path_type=Path, file_okay=False, exists=True)
+    where = click.option("--directory", type=folder, default=".", help="Where --dry-run writes the files.")
+    text = "Write the reports into files; nothing is sent or changed."
+    return click.option("--dry-run", is_flag=True, help=text)(where(command))
+
+
 def settings_of(program: str, path: Path | None, usual: Path, model: type[M]) -> M:
     """The settings of --config, of the usual place, or the defaults if neither is there; ends the program if bad."""
     try:

@@ -12,6 +12,7 @@ import click
 
 from authmilter import settings as settings_file
 from authmilter.settings import Settings
+from authmilter.sign.table import find
 from mailcommon import command
 from mailcommon import log as logging_setup
 from mailcommon.doctor.command import doctor_command
@@ -38,6 +39,14 @@ def _settings_and_files(path: Path | None) -> Settings:
                 read_files(settings, settings.user)
             except SettingsError as fault:
                 command.fail(PROGRAM, str(fault))
+    reports = settings.reports
+    if reports.store and not find(settings.sign.table, f"{reports.email.rpartition('@')[0]}@{reports.domain}"):
+        # RFC 9990 §3.5.2: a report has to pass DMARC itself
+        click.echo(
+            f"{PROGRAM}: note: [sign] does not sign for [reports] email = {reports.email}: unless another program does,"
+            " reports pass DMARC by SPF alone",
+            err=True,
+        )
     return settings
 
 

@@ -74,13 +74,7 @@ def report() -> None:
 
 @report.command()
 @config_option
-@click.option("--dry-run", is_flag=True, help="Send and change nothing; write the reports into files.")
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=".",
-    help="Where --dry-run writes the files; without it where you are.",
-)
+@command.dry_run_options
 def send(config: Path | None, dry_run: bool, directory: Path) -> None:
     """Make the reports about days (UTC) that are over, and hand over what is due. Run it every hour or more often."""
     settings = _settings(config)
@@ -125,6 +119,8 @@ def _summary(done: sending.Done) -> None:
         click.echo(f"not sent: {safe_value(note)}")
     for delivery, failed in done.failures:
         click.echo(f"failed: {failed.id} to {safe_value(delivery.destination)}")
+    if sent.own_fault:
+        click.echo(f"the host at [reports] smtp takes none for a reason of its own: {safe_value(sent.own_fault)}")
     made_failures = done.failed
     if made_failures != failures.MadeFailures():
         click.echo(

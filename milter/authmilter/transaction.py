@@ -48,8 +48,8 @@ from mailcommon.names import reverse_name, to_alabel
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MESSAGE_SECONDS = 60.0  # of waiting for DNS at the end of a message; Postfix waits for milter_content_timeout, 300 s
 FIELD_COST = 150  # bytes that keeping one field takes beside its text
-# RFC 9990 §3.5.2 dmarc-subject
-_REPORT_SUBJECT = re.compile(r"Report\s+Domain:\s+\S+\s+Submitter:\s+\S+").match
+# RFC 9990 §3.5.2 dmarc-subject; its words count in any case (RFC 5234 §2.3), and large senders write "Report domain"
+_REPORT_SUBJECT = re.compile(r"Report\s+Domain:\s+\S+\s+Submitter:\s+\S+", re.IGNORECASE).match
 MAX_REMOVED = 200  # the MTA goes through the whole header for each field that it removes
 
 

@@ -153,13 +153,7 @@ def report() -> None:
 
 @report.command("send")
 @config_option
-@click.option("--dry-run", is_flag=True, help="Write the reports into files; nothing is sent or changed.")
-@click.option(
-    "--directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    default=".",
-    help="Where --dry-run writes the files.",
-)
+@command.dry_run_options
 @click.option("--now", is_flag=True, help="Without the random delay after the end of the day.")
 def report_send(config: Path | None, dry_run: bool, directory: Path, now: bool) -> None:
     """Make and send the reports that are due. A timer runs this; any number of hosts may."""

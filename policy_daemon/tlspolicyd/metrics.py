@@ -54,7 +54,7 @@ def _sessions(watched: Watched) -> Iterator[Metric]:
         sessions.add_metric([result], number)
     yield sessions
     malformed = CounterMetricFamily(
-        "tlspolicyd_tlsrpt_malformed", "Datagrams that were not understood, by reason.", labels=["reason"]
+        "tlspolicyd_tlsrpt_malformed", "Datagrams and log lines that were not understood, by reason.", labels=["reason"]
     )
     for reason, number in watched.malformed.items():
         malformed.add_metric([reason], number)

@@ -22,6 +22,7 @@ from mailcommon import outbox
 from mailcommon.dns.async_resolver import AsyncDnsResolver
 from mailcommon.fetch.client import ClientSettings
 from mailcommon.log import safe_value
+from mailcommon.names import to_alabel
 from mailcommon.outbox import Delivery, Limits, MailCarrier, MailHost, Outbox, State, send_due
 from mailcommon.store import LeaseLost, Store, StoreFault, held, lease_holder, open_store
 from tlspolicyd.settings import Settings
@@ -36,6 +37,7 @@ _DAY = 86_400.0
 _LEASE = "send-tlsrpt"
 _PORTION = 500  # domains and days that are looked up at a time
 _SHOWN = 1000  # reports in a list
+_POST_SECONDS = 60.0  # at most: far less than the lease lasts, whatever `[sts] timeout` is
 
 
 class ReportError(Exception):
@@ -155,7 +157,8 @@ def show(settings: Settings, wanted: str, *, as_json: bool = False) -> str:
         box = Outbox(store)
         report = box.report(wanted)
         if report is None or report.kind != KIND:
-            newest = [one for one, _ in box.reports(KIND, 100_000) if one.domain == wanted.lower()]
+            domain = to_alabel(wanted)
+            newest = [one for one, _ in box.reports(KIND, 100_000) if one.domain == domain]
             report = box.report(newest[0].id) if newest else None
         if report is None:
             raise ReportError(f"there is no report {safe_value(wanted)}, nor one about such a domain")
@@ -203,7 +206,7 @@ def _posts(settings: Settings) -> ClientSettings:
     return ClientSettings(
         ca_file=sts.ca_file,
         https_port=sts.https_port,
-        timeout=sts.timeout,
+        timeout=min(sts.timeout, _POST_SECONDS),
         proxy=sts.proxy,
         allow_private_addresses=settings.tlsrpt.allow_private_addresses,
     )
@@ -261,7 +264,7 @@ def _delivery(delivery: Delivery) -> dict[str, object]:
 
 
 def _line(delivery: Delivery) -> str:
-    when = f" at {_moment(delivery.done_at)}" if delivery.done_at else ""
+    when = f" at {_moment(delivery.done_at)}" if delivery.done_at else f", next try {_moment(delivery.next_at)}"
     note = f": {safe_value(delivery.note)}" if delivery.note else ""
     return f"{delivery.state} to {safe_value(delivery.destination)}{when}{note}"
 

@@ -199,7 +199,7 @@ def test_killed_at_each_step_and_delivered_once(host: Gated) -> None:
     wait_until(lambda: set(host.delivered()) >= set(names), "all reports", context=host.gate.milter.log.text)
     wait_until(lambda: not host.gate.postfix.queue(), "an empty queue")
     assert host.delivered() == Counter(names)
-    assert steps > 100
+    assert steps > 60
     states = Counter(each.state for _, deliveries in outbox(host).reports(limit=10_000) for each in deliveries)
     assert states == {State.SENT: steps + 1}
 

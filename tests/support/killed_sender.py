@@ -1,8 +1,8 @@
 """A sender of reports that is killed at a step of its work: a forked process that sends itself SIGKILL.
 
-A step is the call of a function that changes something outside of the process, or the return from one: a statement or
-the end of a transaction in the store, a command or an answer of SMTP. What the process does in between only it knows,
-so that nothing is left out.
+A step is the call of a function that changes something outside of the process: a statement or the end of a transaction
+in the store, a command or an answer of SMTP. What the process does between the return from one and the call of the next
+only it knows: to die there is to die at the next step, so that nothing is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import FrameType
 _STEPS = {
     "/smtplib.py": {"connect", "ehlo", "mail", "rcpt", "data", "send", "getreply", "quit"},
     "/store/sqlite.py": {"_transaction", "run", "many"},
-    "/outbox/sending.py": {"_send", "send_due"},
+    "/outbox/sending.py": {"_try", "send_due"},
 }
 
 
@@ -35,7 +35,7 @@ def run_and_die(work: Callable[[], object], step: int) -> bool:
 
             def count(frame: FrameType, event: str, _argument: object) -> None:
                 nonlocal seen
-                if event in ("call", "return") and _is_step(frame):
+                if event == "call" and _is_step(frame):
                     if seen == step:
                         os.kill(os.getpid(), signal.SIGKILL)
                     seen += 1

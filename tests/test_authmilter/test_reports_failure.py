@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -153,6 +154,44 @@ def test_redacted_header() -> None:
     assert f"i={word}" in shown  # the same word for the same person
     assert redact_local("NEWS@other.example", KEY).partition("@")[0] == word.partition("@")[0]
     assert redact_local("news@shop.example", b"another") != word
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Ann Lee <{}>",
+        "Ann\n Lee <{}>",
+        "{} (Ann Lee)",
+        "{} (Ann (or Lee) Ann)",
+        '"Lee, Ann" <{}>',
+        '"Lee: Ann"\n\t<{}>',
+        "=?utf-8?q?Ann_?=\n =?utf-8?q?Lee?= <{}>",
+        "Lee: Ann Lee <{}>;",
+        '"Ann@Lee" <{}>',
+        "Lee\n {}",
+    ],
+)
+@pytest.mark.parametrize("name", ["From", "sender", "Reply-To"])
+def test_names_are_taken_out_wherever_they_stand(name: str, value: str) -> None:
+    shown = redact_header(f"{name}: {value.format('ann.lee@shop.example')}\n", KEY)
+    assert shown == f"{name}: <{redact_local('ann.lee@shop.example', KEY)}>\n"
+
+
+def test_several_addresses() -> None:
+    shown = redact_header('From: Ann <a@one.example>, Lee <"b c"@two.example>, d@[192.0.2.1]\n', KEY)
+    assert re.fullmatch(r"From: <\w{8}@one\.example>, <\w{8}@two\.example>, <\w{8}@\[192\.0\.2\.1\]>\n", shown)
+
+
+def test_logins_are_taken_out() -> None:
+    assert "ann" not in redact_header("Received: from x (Authenticated sender: ann) by y\n\tfor <ann@z>; now\n", KEY)
+
+
+@pytest.mark.parametrize("filling", ["a", ":", '"', "(", "a@", '"a', "for ", "authenticated as "])
+@pytest.mark.parametrize("name", ["From", "Received"])
+def test_no_header_takes_long(name: str, filling: str) -> None:
+    began = time.process_time()
+    redact_header(f"{name}: {filling * (MAX_HEADER // len(filling))}\n", KEY)
+    assert time.process_time() - began < 0.5
 
 
 def test_whole_header_if_the_operator_wants_so() -> None:

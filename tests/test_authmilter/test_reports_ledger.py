@@ -148,6 +148,23 @@ def test_tidying_takes_one_pass(tmp_path: Path) -> None:
     store.close()
 
 
+def test_no_policy_is_tidied_away_that_comes_again_at_that_moment(stores: Stores) -> None:
+    """One host tidies while another adds up: a row without its policy would stop all reports."""
+    one, other = stores.open([ledger.SCHEMA], 20.0), stores.open([ledger.SCHEMA], 20.0)
+    ledger.write(one, "a", {key(1): 1}, NOON)
+    ledger.absorb(one)
+    with one.write() as tx:
+        tx.run("DELETE FROM dmarc_rows")  # as if a report was made
+    ledger.write(one, "b", {key(1): 1}, NOON)
+    tidying = threading.Thread(target=ledger.tidy, args=(other, NOON, 14))
+    with one.write() as tx:
+        assert ledger._absorb_some(tx)
+        tidying.start()
+        tidying.join(0.5)  # it would be through by then if it did not wait
+    tidying.join()
+    assert contents(one).total() == 1
+
+
 def test_hosts_that_write_the_same_rows_at_once(stores: Stores) -> None:
     """In different orders, which would be a deadlock if they were written so."""
     stores.open([ledger.SCHEMA]).size()

@@ -10,6 +10,7 @@ import pty
 import re
 import secrets
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +23,8 @@ from click.testing import CliRunner, Result
 
 from authmilter.cli import main
 from authmilter.facts import Client, DmarcResult
-from authmilter.reports import ledger, sending
+from authmilter.reports import aggregate, ledger, sending
+from authmilter.reports.feedback import Feedback, write_feedback
 from authmilter.reports.ledger import DAY, Key
 from authmilter.reports.mail import day_text
 from authmilter.reports.observation import observations
@@ -33,6 +35,7 @@ from mailcommon.store import Store, StoreFault, held
 from tests.support.daemon_process import toml
 from tests.support.milter_daemon import program
 from tests.support.report_rows import ACCEPT, dmarc, message, tags
+from tests.support.signing import Keys
 from tests.support.smtp_receiver import Receiver, content, receiving
 from tests.support.stores import Stores
 from tests.support.zone_resolver import ZoneResolver
@@ -143,6 +146,38 @@ def test_one_report_for_each_policy_and_day(world: World) -> None:
     assert len(set(subjects(world))) == 3
 
 
+def test_what_is_added_while_a_report_is_made_is_in_the_next(
+    stores: Stores, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`report list` on another host adds up what came late, just then."""
+    world.note(message(dmarc()))
+    other = stores.open(sending.SCHEMAS, 20.0)
+    ((published, row),) = observations(message(dmarc()), ACCEPT)
+    adding = threading.Thread(target=ledger.absorb, args=(other,))
+    write = write_feedback
+
+    def write_late(*given: Any) -> Feedback:
+        made = write(*given)
+        if not adding.ident:
+            adding.start()
+            adding.join(0.5)  # it would be through by then if it did not wait
+        return made
+
+    monkeypatch.setattr(aggregate, "write_feedback", write_late)
+    due = ledger.pending
+
+    def late(store: Store, today: int) -> list[ledger.Pending]:
+        found = due(store, today)
+        if not adding.ident:
+            ledger.write(other, "late", {Key(TODAY - 1, published, row): 5}, NOW)
+        return found
+
+    monkeypatch.setattr(ledger, "pending", late)
+    first = world.run().made.messages
+    adding.join()
+    assert (first, world.run().made.messages) == (1, 5)
+
+
 def test_what_comes_late_is_reported_alone(world: World) -> None:
     world.note(message(dmarc()), count=3)
     world.run()
@@ -194,6 +229,26 @@ def test_who_always_refuses_is_rested(world: World) -> None:
     assert (done.made.reports, done.made.unwanted) == (0, 1)
     reports = sending.outbox_of(world.settings, world.store).reports()
     assert [deliveries[0].state for _, deliveries in reports] == [State.FAILED] * 5
+
+
+def test_a_postfix_that_does_not_relay_for_us(world: World, config: Path) -> None:
+    """Said once, tried again, and nobody is rested for it."""
+    world.receiver.rcpt = "554 5.7.1 Relay access denied"
+    for day in range(7):
+        world.clock.now = NOW + day * DAY
+        world.note(message(dmarc()), day=TODAY - 1 + day)
+        done = world.run()
+    assert done.made.reports == 1
+    assert done.sent.own_fault == "554 5.7.1 Relay access denied"
+    world.receiver.rcpt = "250 OK"
+    world.clock.now += DAY - 1
+    assert world.run().sent.done == 1
+    world.receiver.rcpt = "554 5.7.1 Relay access denied"
+    world.note(message(dmarc()), day=int(time.time() // DAY) - 1)
+    assert (
+        'takes none for a reason of its own: "554 5.7.1 Relay access denied"'
+        in command("send", "--config", config).output
+    )
 
 
 def test_two_hosts_and_one_report_about_both(stores: Stores) -> None:
@@ -364,8 +419,13 @@ Subject: Report
     [
         ({}, 2, "no reports are kept: [reports] store is not set"),
         ({"store": "sqlite:/nowhere/at/all", "email": "a@b.example"}, 1, "the folder must be there"),
+        ({"store": "sqlite:/tmp/gatepost-not-there.db", "email": "a@b.example"}, 1, "the daemon makes it"),
         ({"store": "sqlite:/x"}, 2, "email: is needed with a store"),
         ({"store": "mysql:x", "email": "a@b.example"}, 2, 'must be "sqlite:/path"'),
+        ({"store": "postgresql://u:pa/ss@h/d", "email": "a@b.example"}, 2, "in a password write"),
+        ({"store": "postgresql://u:pa%zz@h/d", "email": "a@b.example"}, 2, "in a password write"),
+        ({"store": "postgresql://u:p@ss@h/d", "email": "a@b.example"}, 2, "in a password write"),
+        ({"store": "postgresql://u:pa[ss@127.0.0.1:1/d", "email": "a@b.example"}, 1, "postgresql://127.0.0.1:1/d"),
         ({"store": "sqlite:/x", "email": "no address"}, 2, "is not an address"),
         ({"store": "sqlite:/x", "email": "a@b.example", "smtp": "x"}, 2, 'must be "HOST:PORT"'),
     ],
@@ -377,6 +437,20 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, settings: dict[str, s
     assert found.exit_code == status
     assert text in found.output
     assert found.output.count("\n") == 1
+    assert "pa" not in found.output.replace("password", "").replace("path", "")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "note"), [("b.example", False), ("*", False), ("a@b.example", False), ("c.example", True)]
+)
+def test_config_says_that_reports_are_not_signed(tmp_path: Path, pattern: str, note: bool) -> None:
+    path = tmp_path / "authmilter.toml"
+    tables = Keys(tmp_path).tables({"k": ("b.example", "s", "rsa")}, {pattern: ["k"]})
+    reports = {"store": "postgresql://u:secret@h/d", "email": "a@b.example"}
+    path.write_text(toml({**tables, "reports": reports}))
+    found = CliRunner().invoke(main, ["config", "--config", str(path)])
+    assert ("[sign] does not sign for [reports] email = a@b.example" in found.output) is note
+    assert "secret" not in found.output
 
 
 def test_names_and_hosts_of_the_settings() -> None:

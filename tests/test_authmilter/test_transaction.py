@@ -67,6 +67,21 @@ def test_whose_mail_is_judged(how: dict[str, Any], judged: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("subject", "report"),
+    [
+        (b"Report Domain: a.example Submitter: b.example Report-ID: 1", True),
+        (b"Report domain: a.example Submitter: b.example Report-ID: 1", True),  # as large senders write it
+        (b"Report Domain: a.example\r\n\tSubmitter: b.example\r\n\tReport-ID: 1", True),
+        (b"Re: Report Domain: a.example Submitter: b.example", False),
+        (b"Report Domain: a.example", False),
+    ],
+)
+def test_reports_are_known_by_their_subject(subject: bytes, report: bool) -> None:
+    outcome = run_message(b"Subject: " + subject + b"\r\n" + SPOOF, ZoneResolver(ZONE), mail_from="x@b.example")
+    assert outcome.facts.report is report
+
+
+@pytest.mark.parametrize(
     ("how", "removed"),
     [
         # AR-13, PFX-9, PFX-10: whoever sent it, what passes for ours goes

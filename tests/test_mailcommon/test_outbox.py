@@ -42,14 +42,15 @@ class Clock:
 class Scripted(Carrier):
     """Says what it was told to, and remembers what it was given."""
 
-    def __init__(self, *results: Result) -> None:
+    def __init__(self, *results: Result, own: bool = False) -> None:
         self._results = list(results)
+        self._own = own
         self.given: list[tuple[str, str, str]] = []  # report, destination, token
         self.closed = 0
 
     def hand_over(self, report: Report, delivery: Delivery, token: str) -> Outcome:
         self.given.append((report.id, delivery.destination, token))
-        return Outcome(self._results.pop(0) if self._results else Result.SENT, "said\r\nthis")
+        return Outcome(self._results.pop(0) if self._results else Result.SENT, "said\r\nthis", self._own)
 
     def close(self) -> None:
         self.closed += 1
@@ -213,6 +214,17 @@ def test_refused_after_the_milter_took_it(outbox: Outbox, lease: Lease, door: Do
     assert door.admit(carrier.given[0][2]) is Entry.TAKE
 
 
+def test_who_has_lost_the_lease_forgets_nothing_of_the_next(outbox: Outbox, lease: Lease, door: Doorkeeper) -> None:
+    add(outbox, report(), A)
+    delivery = outbox.due(NOW)[0]
+    old = outbox.begin(delivery, lease, NOW)
+    new = outbox.begin(delivery, lease, NOW)
+    assert door.admit(new) is Entry.TAKE
+    outbox.finish(delivery, old, Outcome(Result.LATER), NOW)
+    assert run(outbox, lease, carrier := Scripted(), Clock()) == Sent(done=1)
+    assert carrier.given == []
+
+
 @pytest.mark.parametrize("text", ["", "x", "0" * 16 + "." + "0" * 32, "' OR 1=1 --", "a" * 100_000])
 def test_tokens_of_strangers_say_nothing(outbox: Outbox, lease: Lease, door: Doorkeeper, text: str) -> None:
     begun(outbox, lease)
@@ -277,6 +289,18 @@ def test_what_bounces_fails_too(outbox: Outbox, lease: Lease) -> None:
     with outbox.store.read() as tx:
         assert outbox.resting(tx, [A, B], NOW + 1) == {A}
     assert not outbox.bounced("no token", "", NOW)
+
+
+def test_what_this_host_refuses_is_no_destinations_fault(outbox: Outbox, lease: Lease) -> None:
+    clock = Clock()
+    for day in range(5):
+        add(outbox, report(day), A, now=clock.now)
+        sent = run(outbox, lease, Scripted(Result.LATER, own=True), clock)
+        assert sent == Sent(later=1, own_fault="said this")
+        clock.now += LIMITS.seconds
+        assert run(outbox, lease, Scripted(Result.LATER, own=True), clock).failed == 1
+    with outbox.store.read() as tx:
+        assert outbox.resting(tx, [A], clock.now) == set()
 
 
 def test_one_delivery_makes_good(outbox: Outbox, lease: Lease) -> None:

@@ -99,15 +99,34 @@ def test_the_message(host: MailHost, receiver: Receiver) -> None:
 @pytest.mark.parametrize(
     ("where", "answer", "result"),
     [
-        ("rcpt", "450 4.2.1 not now", Result.LATER),
+        ("rcpt", "450 4.1.2 domain not found", Result.LATER),
         ("rcpt", "550 5.1.1 never", Result.REFUSED),
-        ("data", "452 4.3.1 full", Result.LATER),
-        ("data", "554 5.7.1 no", Result.REFUSED),
+        ("rcpt", "556 5.1.10 null MX", Result.REFUSED),
     ],
 )
-def test_answers(host: MailHost, receiver: Receiver, where: str, answer: str, result: Result) -> None:
+def test_answers_about_the_destination(
+    host: MailHost, receiver: Receiver, where: str, answer: str, result: Result
+) -> None:
     setattr(receiver, where, answer)
     assert hand_over(host) == [Outcome(result, answer)]
+    assert receiver.got == []
+
+
+@pytest.mark.parametrize(
+    ("where", "answer"),
+    [
+        ("rcpt", "450 4.2.1 not now"),
+        ("rcpt", "554 5.7.1 Relay access denied"),
+        ("rcpt", "550 5.1.8 sender's domain not found"),
+        ("rcpt", "550 no"),
+        ("data", "452 4.3.1 full"),
+        ("data", "554 5.7.1 no"),
+    ],
+)
+def test_answers_about_this_host(host: MailHost, receiver: Receiver, where: str, answer: str) -> None:
+    """Its administrator may mend it, and no destination is to blame."""
+    setattr(receiver, where, answer)
+    assert hand_over(host) == [Outcome(Result.LATER, answer, own=True)]
     assert receiver.got == []
 
 

@@ -143,6 +143,6 @@ def test_metrics_of_fetches(world: World) -> None:
     for line in (
         'tlspolicyd_fetches_total{outcome="ok"} 1.0',
         'tlspolicyd_fetch_seconds_count{outcome="ok"} 1.0',
-        "tlspolicyd_cache_policies 1.0",
+        'tlspolicyd_cache_policies{mode="enforce"} 1.0',
     ):
         assert line in page, page

@@ -7,11 +7,13 @@ import contextlib
 import datetime
 import grp
 import http.client
+import itertools
 import json
 import os
 import pwd
 import socket
 import stat
+import statistics
 import tempfile
 import threading
 import time
@@ -149,6 +151,29 @@ def test_a_burst_loses_nothing(tmp_path: Path) -> None:
     assert rate > 5000  # twice and more on an idle machine
 
 
+def test_other_work_has_its_turn_between_a_few_datagrams(tmp_path: Path) -> None:
+    path, handed_on, turns = tmp_path / "tlsrpt.sock", [], []
+    collector = Collector(path, 0o600, "")
+    collector.open()
+
+    def slow(octets: bytes) -> None:
+        handed_on.append(octets)
+        time.sleep(0.001)
+
+    async def main() -> None:
+        collector.start(slow)
+        sender = asyncio.ensure_future(asyncio.to_thread(send, path, *[event()] * 300))
+        while len(handed_on) < 300:
+            turns.append(len(handed_on))
+            await asyncio.sleep(0)
+        await sender
+        collector.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), 60.0))
+    assert max(after - before for before, after in itertools.pairwise(turns)) <= 8
+
+
 def test_strange_datagrams(tmp_path: Path) -> None:
     watching = Watching(settings(tmp_path))
     strange = [b"", b"{", b"x" * (MAX_OCTETS + 100), event(), b'{"dpv":"2"}', event().replace(b"a.example", b"a", 1)]
@@ -276,14 +301,14 @@ def test_daemon_answers_while_it_is_flooded(dns: FakeDns, tmp_path: Path) -> Non
         flooder.start()
         try:
             daemon.log.wait("listening")
-            slowest = 0.0
+            took = []
             with daemon.client() as client:
-                for _ in range(200):
+                for _ in range(100):
                     began = time.monotonic()
                     assert client.ask("policy", "[127.0.0.1]") == "NOTFOUND "
-                    slowest = max(slowest, time.monotonic() - began)
-            print(f"slowest answer {slowest * 1000:.0f} ms")
-            assert slowest < 2.0
+                    took.append(time.monotonic() - began)
+            print(f"answers {statistics.median(took) * 1000:.1f} ms, slowest {max(took) * 1000:.0f} ms")
+            assert max(took) < 2.0
         finally:
             stop.set()
             flooder.join()

@@ -279,23 +279,33 @@ def sts(mode: Mode, *mx: str) -> StsFact:
 
 
 GOOD = LogSession("a.example", MX, "192.0.2.1", "Trusted")
+VERIFIED = LogSession("a.example", MX, "192.0.2.1", "Verified")
 UNTRUSTED = LogSession("a.example", MX, "192.0.2.1", "Untrusted")
 
 
 def test_enforced_policy() -> None:
-    session = session_of(GOOD, facts(sts(Mode.ENFORCE)))
+    session = session_of(VERIFIED, facts(sts(Mode.ENFORCE)))
     assert (session.policy.type, session.policy.strings) == (PolicyType.STS, ("version: STSv1", "mode: enforce"))
     assert session.policy.mx == (MX,)
     assert not session.failed
 
 
+@pytest.mark.parametrize("told", [GOOD, UNTRUSTED])
+@pytest.mark.parametrize(
+    "known", [facts(sts(Mode.ENFORCE)), facts(None, MxHost(MX, 1, True, Tlsa.USABLE, ("3 1 1 AB",)))]
+)
+def test_a_policy_that_did_not_hold_yet_is_no_success(told: LogSession, known: Facts) -> None:
+    session = session_of(told, known)
+    assert (session.policy.type, session.failed) == (PolicyType.NONE, False)
+
+
 def test_dane_has_the_records_of_the_host() -> None:
     host = MxHost(MX, 1, True, Tlsa.USABLE, ("3 1 1 AB",))
     other = MxHost("mx2.a.example", 2, True, Tlsa.NONE)
-    session = session_of(GOOD, facts(None, host, other))
+    session = session_of(VERIFIED, facts(None, host, other))
     assert (session.policy.type, session.policy.domain, session.policy.strings) == (PolicyType.TLSA, MX, ("3 1 1 AB",))
     assert session_of(
-        LogSession("a.example", "mx2.a.example", "", "Trusted"), facts(None, host, other)
+        LogSession("a.example", "mx2.a.example", "", "Verified"), facts(None, host, other)
     ).policy.type is (PolicyType.NONE)
 
 

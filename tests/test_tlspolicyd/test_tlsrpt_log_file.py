@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_rotated_while_nobody_read(path: Path) -> None:
     append(path, "c")
     again = LogFile(path, log.position)
     assert again.read() + again.read() == ["b", "c"]
+
+
+def test_restarted_while_the_new_file_cannot_be_opened(path: Path) -> None:
+    log = begun(path)
+    path.rename(f"{path}.1")
+    with socket.socket(socket.AF_UNIX) as closed:
+        closed.bind(str(path))  # cannot be opened, as a file without rights, but by root neither
+        assert log.read() == []
+        again = LogFile(path, log.position)
+        assert again.read() == []
+        path.unlink()
+    append(path, "new")
+    assert LogFile(path, again.position).read() == ["new"]
 
 
 def test_rotated_twice_while_nobody_read(path: Path) -> None:

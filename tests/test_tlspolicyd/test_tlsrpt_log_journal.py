@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.requirements import require
+from tlspolicyd.tlsrpt import log_journal
 from tlspolicyd.tlsrpt.log_journal import Entry, _read, follow
 
 WRITER = "/lib/systemd/systemd-journal-remote"
@@ -90,6 +92,25 @@ def test_follows_from_the_end_and_from_a_cursor(journal: Journal) -> None:
         (first,) = asyncio.run(take(1, journal, first.cursor))
     found = [first, *asyncio.run(take(1, journal, first.cursor))]
     assert [entry.text for entry in found] == ["postfix/smtp[123]: while nobody read", "postfix/smtp[123]: last"]
+
+
+def test_a_journal_that_cannot_be_read_is_told_once_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(missing())
+    monkeypatch.setattr(log_journal, "_PAUSE", 0.0)
+
+    async def main() -> None:
+        async for _ in follow(f"{tmp_path}/none"):
+            pass
+
+    async def for_a_while() -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(main(), 1.0)
+
+    asyncio.run(for_a_while())
+    (told,) = caplog.messages
+    assert "No such file or directory" in told
 
 
 def test_messages_that_are_no_text(journal: Journal) -> None:

@@ -3,7 +3,9 @@
 SMTP rather than sendmail(1): its answer is definite, and mail that comes by it passes `smtpd_milters`, where the milter
 signs it and sees that it has come. One connection serves many messages.
 
-Diagnostics: an `Outcome`; UNKNOWN only if the connection broke after the message was begun.
+Diagnostics: an `Outcome`; UNKNOWN only if the connection broke after the message was begun. REFUSED only if the answer
+says that the address is no good. Whatever else the host refuses ("relay access denied", a filter of its own) is for its
+administrator to mend: LATER, and `own`.
 Limits: `MailHost.seconds` for each answer.
 Security: addresses are checked before they come near SMTP or a header.
 """
@@ -30,6 +32,8 @@ _MAX_FAILURES = 3  # after which a host that does not answer is left alone: the 
 # RFC 5321 §4.1.2 Dot-string; a quoted one is legal too, but no report box has one
 _LOCAL = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _MAX_LOCAL = 64  # octets, RFC 5321 §4.5.3.1.1
+# RFC 3463 §3.2, RFC 7505 §4: what is wrong is the recipient's address or domain
+_OF_RECIPIENT = re.compile(r"[45]\.1\.(?:[0-6]|10)(?!\S)").match
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class MailCarrier(Carrier):
             return Outcome(Result.REFUSED, "mail cannot be sent to this address")
         where = f"{self._host.host}:{self._host.port}"
         if self._failures >= _MAX_FAILURES:
-            return Outcome(Result.LATER, f"{where}: nobody answers there")
+            return Outcome(Result.LATER, f"{where}: nobody answers there", own=True)
         message = finished(self._compose(report, address), report, delivery.place, address)
         message[HANDOVER] = token
         try:
@@ -97,7 +101,7 @@ class MailCarrier(Carrier):
         except (OSError, smtplib.SMTPException) as fault:
             self._drop()
             self._failures += 1
-            return Outcome(Result.LATER, f"{where}: {clean(str(fault))}")
+            return Outcome(Result.LATER, f"{where}: {clean(str(fault))}", own=True)
         self._failures = 0
         if refusal:
             return refusal
@@ -127,12 +131,14 @@ class MailCarrier(Carrier):
     def _envelope(self, link: smtplib.SMTP, address: str, token: str) -> Outcome | None:
         # RFC 3461 §4.4: what is given as ENVID comes back with a bounce
         options = [f"ENVID={token}", "RET=HDRS"] if link.has_extn("dsn") else []
-        for code, text in (link.mail(self._host.mail_from, options), link.rcpt(address)):
-            if code // 100 != 2:
-                with contextlib.suppress(smtplib.SMTPServerDisconnected):
-                    link.rset()
-                return _refusal(code, text)
-        return None
+        code, text = link.mail(self._host.mail_from, options)
+        if code // 100 == 2:
+            code, text = link.rcpt(address)
+        if code // 100 == 2:
+            return None
+        with contextlib.suppress(smtplib.SMTPServerDisconnected):
+            link.rset()
+        return _refusal(code, text)
 
     def _content(self, link: smtplib.SMTP, content: bytes) -> Outcome:
         try:
@@ -155,7 +161,9 @@ class MailCarrier(Carrier):
 
 
 def _refusal(code: int, text: bytes | str) -> Outcome:
-    return Outcome(Result.REFUSED if code // 100 == 5 else Result.LATER, _text(code, text))
+    said = _text(code, text)
+    of_recipient = _OF_RECIPIENT(said, 4) is not None
+    return Outcome(Result.REFUSED if of_recipient and code // 100 == 5 else Result.LATER, said, own=not of_recipient)
 
 
 def _text(code: int, text: bytes | str) -> str:

@@ -163,12 +163,12 @@ class Outbox:
                     delivery.id,
                     token,
                 )
-                if changed:
+                if changed and not outcome.own:
                     judge(tx, delivery.destination, state, note, now, self.limits)
                 return state
             # UNKNOWN stays in `handing`: the milter may yet see it, or have seen it
             state = State.HANDING if outcome.result is Result.UNKNOWN else State.WAITING
-            tx.run(
+            ours = tx.run(
                 "UPDATE outbox_deliveries SET state = ?, next_at = ?, note = ? WHERE id = ? AND token = ?",
                 state,
                 next_at,
@@ -176,7 +176,7 @@ class Outbox:
                 delivery.id,
                 token,
             )
-            if state is State.WAITING:
+            if ours and state is State.WAITING:
                 # surely not taken, even if the milter saw it: Postfix or another milter refused it afterwards
                 tx.run("UPDATE outbox_deliveries SET token = NULL, taken_at = NULL WHERE id = ?", delivery.id)
         return state

@@ -10,6 +10,7 @@ import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from mailcommon.outbox.headers import clean
 from mailcommon.outbox.outbox import Outbox
 from mailcommon.outbox.values import Delivery, Outcome, Report, Result, State
 from mailcommon.store import Lease
@@ -36,6 +37,7 @@ class Sent:
     done: int = 0  # sent or delivered
     later: int = 0
     failed: int = 0
+    own_fault: str = ""  # what this host said when it took something not, for a reason of its own; the first
 
     def count(self, state: State) -> None:
         """One more."""
@@ -74,8 +76,11 @@ def send_due(
                 if not 0 <= clock() - renewed < _RENEW:
                     lease.renew()
                     renewed = clock()
-                state = _send(outbox, carriers, clock, delivery, report, tokens[delivery.id])
+                outcome = _try(carriers, delivery, report, tokens[delivery.id])
+                state = outbox.finish(delivery, tokens[delivery.id], outcome, clock()) if outcome else State.SENT
                 sent.count(state)
+                if outcome and outcome.own:
+                    sent.own_fault = sent.own_fault or clean(outcome.text)
                 tell(delivery, report, state)
     finally:
         for carrier in carriers.values():
@@ -83,19 +88,11 @@ def send_due(
     return sent
 
 
-def _send(
-    outbox: Outbox,
-    carriers: Mapping[str, Carrier],
-    clock: Callable[[], float],
-    delivery: Delivery,
-    report: Report,
-    token: str,
-) -> State:
+def _try(carriers: Mapping[str, Carrier], delivery: Delivery, report: Report, token: str) -> Outcome | None:
+    """None if an earlier attempt was taken."""
     if not token:
-        return State.SENT
+        return None
     carrier = carriers.get(delivery.destination.partition(":")[0].lower())
     if carrier is None:
-        outcome = Outcome(Result.REFUSED, "nothing can be sent to a destination of this kind")
-    else:
-        outcome = carrier.hand_over(report, delivery, token)
-    return outbox.finish(delivery, token, outcome, clock())
+        return Outcome(Result.REFUSED, "nothing can be sent to a destination of this kind")
+    return carrier.hand_over(report, delivery, token)

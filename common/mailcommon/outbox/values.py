@@ -34,6 +34,7 @@ class Outcome:
 
     result: Result
     text: str = ""
+    own: bool = False  # the fault is this host's: it says nothing about the destination
 
 
 @dataclass(frozen=True, slots=True)

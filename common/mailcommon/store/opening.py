@@ -18,6 +18,11 @@ _POSTGRES = re.compile(r"postgres(?:ql)?://[^\s\0]*").fullmatch
 def _address(value: str) -> str:
     if value and not _SQLITE(value) and not _POSTGRES(value):
         raise ValueError('must be "sqlite:/path", "postgresql://..." or ""')
+    if _POSTGRES(value):
+        from mailcommon.store.postgresql import is_readable  # loaded only where it is used
+
+        if not is_readable(value):
+            raise ValueError("is no URI that PostgreSQL reads; in a password write %25 for %, %40 for @, %2F for /")
     return value
 
 

@@ -11,9 +11,9 @@ import re
 import select
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
+from psycopg import conninfo
 
 from mailcommon.store.store import Row, Schema, Store, StoreFault, Transaction
 
@@ -25,7 +25,17 @@ _TYPES = {
 }
 _TYPE_WORD = re.compile(r"\b(?:" + "|".join(_TYPES) + r")\b")
 _SCHEMA_LOCK = 0x6761746570  # an advisory lock's number: "gatep"
+_PORTS = re.compile(r"(?:\d{1,5}(?:,\d{1,5})*)?")
 _BATCH = 1000  # rows of a stream in memory
+
+
+def is_readable(url: str) -> bool:
+    """Whether libpq reads the URI, and as it was meant: its own errors would show pieces of a password."""
+    try:
+        parts = conninfo.conninfo_to_dict(url)
+    except (psycopg.Error, ValueError):
+        return False
+    return "@" not in str(parts.get("host", "")) and _PORTS.fullmatch(str(parts.get("port", ""))) is not None
 
 
 class PostgresStore(Store):
@@ -36,8 +46,9 @@ class PostgresStore(Store):
         self._url = url
         self._seconds = seconds
         self._link: psycopg.Connection[Row] | None = None
-        parts = urlsplit(url)
-        self.name = f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        parts = conninfo.conninfo_to_dict(url)
+        port = f":{parts['port']}" if "port" in parts else ""
+        self.name = f"postgresql://{parts.get('host', '')}{port}/{parts.get('dbname', '')}"
 
     @contextlib.contextmanager
     def _transaction(self, *, writing: bool) -> Iterator[Transaction]:

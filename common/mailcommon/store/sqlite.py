@@ -24,7 +24,7 @@ _ADVICE = {
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: the folder must be there and this user must be able to write to it",
     sqlite3.SQLITE_CORRUPT: "the file is damaged; move it away and a new one is made",
     sqlite3.SQLITE_NOTADB: "the file is no SQLite database; move it away and a new one is made",
-    sqlite3.SQLITE_IOERR: "the disk cannot be read or written",
+    sqlite3.SQLITE_IOERR: "the disk cannot be read or written, or is full",
 }
 
 
@@ -66,6 +66,8 @@ class SqliteStore(Store):
                 # who got mail from whom is nobody else's business; what is wrong with the place SQLite says itself
                 with contextlib.suppress(OSError):
                     os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+            elif self._path.parent.is_dir() and not self._path.exists():
+                raise StoreFault(f"{self.name}: it is not there; the daemon makes it when it starts")
             link = sqlite3.connect(
                 f"{self._path.as_uri()}?mode=rw",
                 uri=True,

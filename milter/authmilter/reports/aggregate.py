@@ -99,6 +99,7 @@ class Maker:
             return
         with self._store.write() as tx:
             lease.confirm(tx)
+            ledger.wait_turn(tx)
             for what, published, uris in ready:
                 self._make(tx, what, published, uris, made, now)
 

@@ -86,9 +86,10 @@ def _recent(outbox: Outbox, now: float) -> Counter[str]:
     """How many reports about each policy domain have been made within the last hour, by whatever host."""
     with outbox.store.read() as tx:
         rows = tx.all(
-            "SELECT domain, count(*) FROM outbox_reports WHERE kind = ? AND made_at > ? GROUP BY domain",
+            "SELECT domain, count(*) FROM outbox_reports WHERE kind = ? AND made_at BETWEEN ? AND ? GROUP BY domain",
             KIND,
             now - _HOUR,
+            now + _HOUR,  # of another host's clock; later is of one that was wrong
         )
     return Counter({str(domain): int(count) for domain, count in rows})
 

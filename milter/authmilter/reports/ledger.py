@@ -90,43 +90,40 @@ def write(store: Store, name: str, counts: Mapping[Key, int], now: float) -> Non
 
 def absorb(store: Store) -> None:
     """Add up all batches that there are."""
-    while _absorb_some(store):
-        pass
+    more = True
+    while more:
+        with store.write() as tx:
+            more = _absorb_some(tx)
 
 
-def _absorb_some(store: Store) -> bool:
+def _absorb_some(tx: Transaction) -> bool:
     policies: dict[bytes, str] = {}
     counts: dict[tuple[int, bytes, bytes, str], int] = {}
-    with store.write() as tx:
-        for batch in _claim(tx):
-            _add(batch, policies, counts)
-        if not counts:
-            return False
-        # always in one order: sessions that lock the same rows in different orders would wait for each other
-        tx.many(
-            "INSERT INTO dmarc_policies (policy, facts) VALUES (?, ?) ON CONFLICT (policy) DO NOTHING",
-            sorted(policies.items()),
-        )
-        tx.many(
-            "INSERT INTO dmarc_rows (day, policy, facts_key, facts, count) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (day, policy, facts_key) DO UPDATE SET count = dmarc_rows.count + excluded.count",
-            sorted((*key, count) for key, count in counts.items()),
-        )
-    return True
+    wait_turn(tx)
+    for batch in _claim(tx):
+        _add(batch, policies, counts)
+    tx.many(
+        "INSERT INTO dmarc_policies (policy, facts) VALUES (?, ?) ON CONFLICT (policy) DO NOTHING",
+        policies.items(),
+    )
+    tx.many(
+        "INSERT INTO dmarc_rows (day, policy, facts_key, facts, count) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (day, policy, facts_key) DO UPDATE SET count = dmarc_rows.count + excluded.count",
+        ((*key, count) for key, count in counts.items()),
+    )
+    return bool(counts)
 
 
 def _claim(tx: Transaction) -> Iterator[bytes]:
-    """Batches that are ours from now on, emptied; whoever asks at the same moment gets others or none."""
+    """Batches that are ours from now on, emptied."""
     found = tx.all(
-        "SELECT id, size FROM dmarc_batches WHERE absorbed = 0 ORDER BY id LIMIT ?",
+        "SELECT id, size, content FROM dmarc_batches WHERE absorbed = 0 ORDER BY id LIMIT ?",
         _ABSORBED_BATCHES,
     )
     rows = 0
-    for batch, size in found:
-        taken = tx.all("UPDATE dmarc_batches SET absorbed = 1 WHERE id = ? AND absorbed = 0 RETURNING content", batch)
-        if taken:
-            tx.run("UPDATE dmarc_batches SET content = NULL WHERE id = ?", batch)
-            yield bytes(taken[0][0])
+    for batch, size, content in found:
+        tx.run("UPDATE dmarc_batches SET absorbed = 1, content = NULL WHERE id = ?", batch)
+        yield bytes(content)
         rows += int(size)
         if rows >= _ABSORBED_ROWS:
             return
@@ -138,6 +135,16 @@ def _add(batch: bytes, policies: dict[bytes, str], counts: dict[tuple[int, bytes
     for day, policy, row, count in rows:
         key = (day, bytes.fromhex(policy), _digest(row), row)
         counts[key] = counts.get(key, 0) + count
+
+
+def wait_turn(tx: Transaction) -> None:
+    """One transaction at a time goes on from here, for whoever adds to the rows, deletes some or tidies up.
+
+    In PostgreSQL a statement sees what others have committed since the one before: rows that are added after they were
+    read for a report would be deleted with it, and policies with rows that come at that moment.
+    """
+    # counts as a change of a row that is always there
+    tx.run("UPDATE schema_versions SET version = version WHERE name = ?", SCHEMA.name)
 
 
 def pending(store: Store, today: int) -> list[Pending]:
@@ -165,7 +172,7 @@ def rows(tx: Transaction, what: Pending) -> Iterator[tuple[RowFacts, int]]:
 
 
 def forget(tx: Transaction, what: Pending) -> None:
-    """The rows of one report are in a report now."""
+    """The rows of one report are in a report now. They were read after `wait_turn`, in the same transaction."""
     tx.run("DELETE FROM dmarc_rows WHERE day = ? AND policy = ?", what.day, what.policy)
 
 
@@ -176,6 +183,7 @@ def tidy(store: Store, now: float, keep_days: int) -> int:
     """
     today = day_of(now)
     with store.write() as tx:
+        wait_turn(tx)
         tx.run(
             "INSERT INTO dmarc_rows (day, policy, facts_key, facts, count)"
             " SELECT ?, policy, facts_key, min(facts), sum(count) FROM dmarc_rows WHERE day > ?"

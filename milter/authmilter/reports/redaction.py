@@ -30,8 +30,12 @@ _KEPT = {
     "reply-to",
     "sender",
 }
-_LOCAL = re.compile(r"[^\s<>@,;:()\"\[\]=]+(?=@)|\"[^\"\n]*\"(?=@)")
-_PHRASE = re.compile(r"(?<=:)[^<\n]*(?=<)")  # the display name in front of an address
+# each word is looked at once, from its beginning to its end: a header of one long word takes no longer than another
+_WORD = r"(?<![^\s<>@,;:()\"\[\]=])[^\s<>@,;:()\"\[\]=]++"
+_LOCAL = re.compile(rf'(?:{_WORD}|"[^"\n]*+")(?=@)')
+_ADDRESS = re.compile(rf'(?:{_WORD}|"[^"\n]*+")@(?:{_WORD}|\[[^\]\s]*+\])')
+_NAME = re.compile(r'\([^()]*+\)|"[^"]*+"(?!@)')  # of a person: comments and quoted words
+_LOGIN = re.compile(r"\b(authenticated (?:sender|user|as)[:=\s]\s*)[^\s();]+", re.IGNORECASE)
 _FOR = re.compile(r"\bfor\s+<?[^\s;>]*>?")  # in Received: one of our users
 _MAX_LINE = 900  # RFC 5322 §2.1.1 allows 998
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\t]")
@@ -50,9 +54,12 @@ def redact_header(header: str, key: bytes) -> str:
         if name not in _KEPT:
             continue
         if name in ("from", "sender", "reply-to"):
-            field = _PHRASE.sub(" ", field)
+            # addresses alone: names stand in front of them, behind them, between them, on lines of their own
+            field = f"{field.partition(':')[0]}: " + ", ".join(
+                f"<{address}>" for address in _ADDRESS.findall(_NAME.sub(" ", field.partition(":")[2]))
+            )
         elif name == "received":
-            field = _FOR.sub("for <redacted>", field)
+            field = _LOGIN.sub(r"\1redacted", _FOR.sub("for <redacted>", field))
         shown.append(redact_local(field, key))
     return plain("\n".join(shown))
 

@@ -6,8 +6,8 @@ whatever DANE and MTA-STS say, as RFC 8460 §3 and §5.3 demand; for older ones 
 
 Diagnostics: an `Outcome`. RFC 8460 §5.4, §5.5: every status but 2xx is tried again until the outbox gives up after 24
 hours. A place that can never be reached (no host name, another port than 443, a private address) is refused at once.
-Limits: `[sts] timeout` for one POST, of whose answer nothing but the status is looked at; a host that has not
-answered is not asked again in the same run.
+Limits: `[sts] timeout`, 60 seconds at most, for one POST, of whose answer nothing but the status is looked at; a host
+that has not answered is not asked again in the same run.
 Security: who owns a domain names the host. `Client` judges its addresses, verifies its certificate (RFC 8460 §3 would
 let us ignore that) and follows no redirect.
 """

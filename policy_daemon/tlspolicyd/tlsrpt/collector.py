@@ -1,8 +1,8 @@
 """The datagram socket that Postfix 3.10 and newer tells of each session (smtp_tlsrpt_socket_name).
 
 Postfix never waits: what finds no place in the kernel's queue is dropped there, unseen. So the queue is emptied
-first, and again every few datagrams; what came waits here, and is handed on between the daemon's other work. The
-socket is made anew when its file is gone or is another's.
+first, and again every few datagrams; what came waits here, and is handed on for a millisecond at a time, so that
+answers to Postfix never wait for longer. The socket is made anew when its file is gone or is another's.
 
 Diagnostics: `StartError` at the start; later a log line, and another try at each look (`check`).
 Limits: 64 MB of datagrams that wait here, of `datagram.MAX_OCTETS` each; what is longer counts as malformed. How many
@@ -18,6 +18,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,9 @@ from mailcommon.privileges import StartError, give_socket, group_id
 from tlspolicyd.tlsrpt import datagram
 
 _AT_ONCE = 4  # datagrams between two looks at the kernel's queue
-_BATCH = 50  # of these, between two turns of the daemon's other work
+_MOST_DRAINED = 200  # datagrams taken in one such look: senders may be as quick as we are
+_LAST_DRAINED = 100_000  # of the queue of a socket that is let go
+_TURN = 0.001  # seconds, between two turns of the daemon's other work
 _MOST_WAITING = 64 << 20  # octets
 _QUEUE_LENGTH = Path("/proc/sys/net/unix/max_dgram_qlen")
 _QUEUE_WANTED = 500  # datagrams
@@ -131,13 +134,15 @@ class Collector:
             log.error("tlsrpt: %s", pairs(event="no socket", socket=self._path, error=text))
 
     def _read(self) -> None:
-        """Something has come: empty the kernel's short queue, and go on with what waits here."""
+        """Something has come: empty the kernel's short queue; what waits here has its own turns."""
         self._drain()
-        self._go_on()
+        self._come_back()
 
-    def _drain(self) -> None:
+    def _drain(self, most: int = _MOST_DRAINED) -> None:
         assert self._socket is not None
-        while self._octets < _MOST_WAITING:
+        for _ in range(most):
+            if self._octets >= _MOST_WAITING:
+                return
             try:
                 size = self._socket.recv_into(self._room)
             except BlockingIOError:
@@ -148,21 +153,22 @@ class Collector:
             self._waiting.append(bytes(memoryview(self._room)[:size]))
             self._octets += size
 
+    def _come_back(self) -> None:
+        if self._waiting and not self._coming_back:
+            self._coming_back = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
     def _go_on(self) -> None:
         """Hand some on, with an eye on the queue, and come back for more after the daemon's other work."""
-        for _ in range(_BATCH):
-            if not self._waiting:
-                return
-            self._hand_on(_AT_ONCE)
-            if self._socket is not None:
-                self._drain()
-        if not self._coming_back:
-            self._coming_back = True
-            asyncio.get_running_loop().call_soon(self._come_back)
-
-    def _come_back(self) -> None:
         self._coming_back = False
-        self._go_on()
+        end = time.monotonic() + _TURN
+        try:
+            while self._waiting and time.monotonic() < end:
+                self._hand_on(_AT_ONCE)
+                if self._socket is not None:
+                    self._drain()
+        finally:
+            self._come_back()
 
     def _hand_on(self, most: int) -> None:
         assert self._taken is not None
@@ -174,7 +180,7 @@ class Collector:
     def _let_go(self) -> None:
         if self._socket is not None:
             if self._taken is not None:
-                self._drain()
+                self._drain(_LAST_DRAINED)
                 asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
             self._socket = None

@@ -1,12 +1,10 @@
 """Sessions -> counts by UTC day, domain, policy and failure, in memory until they are written.
 
-`add` counts a session; `take` gives what is new since the last `take` and begins anew; `give_back` puts counts that
-could not be written to the others.
+`add` counts a session; `take` gives what is new since the last `take` and begins anew.
 
 Limits: failures of one policy of one domain are told apart in detail up to 100 a day, then by result and MX host up
 to 200, then by result alone; the sessions are counted all the same. Policies of one domain: 100 a day, domains:
-200,000. What is beyond is dropped and counted in `dropped`, as are sessions of days long gone whose counts cannot be
-written.
+200,000. What is beyond is dropped and counted in `dropped`.
 Memory: some 500 octets for each policy and failure of the day.
 
 Standards: RFC 8460 §4.1 (a UTC day), §4.4.
@@ -96,7 +94,7 @@ class Counts:
             count.successes += 1
 
     def take(self) -> list[Row]:
-        """What is new; the caller writes it or gives it back. Days that are over are forgotten."""
+        """What is new, for the caller to write. Days that are over are forgotten."""
         rows = []
         for day, name in self._new:
             domain = self._days[day][name]
@@ -107,18 +105,6 @@ class Counts:
             newest = max(self._days)
             self._days = {newest: self._days[newest]}
         return rows
-
-    def give_back(self, rows: Iterable[Row]) -> None:
-        """Keep rows of `take` for the next time."""
-        for row in rows:
-            place = self._place(row.day, row.domain, row.policy)
-            if place is None:
-                self.dropped += row.count.successes + row.count.failures
-                continue
-            domain, count = place
-            domain.record = domain.record or row.record
-            count.add(row.count)
-            domain.seen[row.policy].update(row.count.details)
 
     def _place(self, day: datetime.date, name: str, policy: AppliedPolicy) -> tuple[_Domain, Count] | None:
         domains = self._days.setdefault(day, {})

@@ -69,6 +69,7 @@ _NOT_TRUSTED = frozenset(
         "CA_certificate_key_too_weak",
     )
 )
+NOT_BY_TLSA = "not-authenticated-by-TLSA-records"
 _CODES = {
     201: Result.NO_STARTTLS,
     202: Result.HOST_MISMATCH,
@@ -135,13 +136,13 @@ def _session(domain: str, record: str, told: Any) -> Session:
     details = told.get("failure-details", [])
     if not isinstance(details, list) or len(details) > _MAX_ITEMS:
         raise Malformed("fields")
-    failures = tuple(dict.fromkeys(_failure(detail) for detail in details))
+    failures = tuple(dict.fromkeys(_failure(detail, policy.type) for detail in details))
     if final and not failures:
         failures = (Failure(Result.VALIDATION),)
     return Session(domain, policy, bool(final), failures, record)
 
 
-def _failure(told: Any) -> Failure:
+def _failure(told: Any, kind: PolicyType) -> Failure:
     if not isinstance(told, dict):
         raise Malformed("fields")
     code = told.get("c")
@@ -152,6 +153,8 @@ def _failure(told: Any) -> Failure:
         reason = f"libtlsrpt-{code}" + (f" {reason}" if reason else "")
     if result is Result.VALIDATION and is_untrusted(reason):
         result = Result.NOT_TRUSTED
+    if result is Result.NOT_TRUSTED and kind is PolicyType.TLSA and not reason:
+        reason = NOT_BY_TLSA  # RFC 8460 §4.3.1: there should be a reason; Postfix gives none here
     return Failure(
         result,
         _text(told, "s", clean_ip),

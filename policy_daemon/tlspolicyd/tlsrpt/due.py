@@ -2,8 +2,9 @@
 
 For each domain and day whose moment has come its TLSRPT record is looked up. With places in it, a report is made, put
 into the outbox and its counts are deleted, all in one transaction: whatever happens, they are in one report or still
-there. Without a record they are deleted. If the look-up fails they wait, for a day; after that the record counts that
-Postfix saw when it sent the mail, since whoever can disturb mail can disturb this look-up too (RFC 8460 §7).
+there. Without a record they are deleted. If the look-up fails they wait until their day is over for a day; after that
+the record counts that Postfix saw when it sent the mail, since whoever can disturb mail can disturb this look-up too
+(RFC 8460 §7).
 
 Counts that come late (from a host that could not write them) make another report of the same day.
 
@@ -36,7 +37,7 @@ _DAY = 86_400
 _AT_ONCE = 50
 _BATCH = 500  # domains that want no report, in one transaction
 _MOST_PARTS = 20  # reports of one domain and day
-_PATIENCE = 86_400.0  # seconds after which the record that the sender saw counts
+_PATIENCE = 86_400.0  # seconds after the end of the day, from which on the record that the sender saw counts
 MOST_PLACES = 5  # that one report is sent to
 
 
@@ -113,7 +114,7 @@ def _choose(pending: Pending, answer: Answer[bytes] | None, now: float) -> Choic
         return Choice(pending, Wanted(reason="excluded by setting"))
     if not answer.status.failed:
         return Choice(pending, record.select(answer.records))
-    if now < _begin(pending.day) + 2 * _DAY + _PATIENCE or not pending.record:
+    if now < _begin(pending.day) + _DAY + _PATIENCE or not pending.record:
         return Choice(pending, Wanted(reason=f"TXT look-up: {answer.status.value} {answer.detail}".rstrip()), wait=True)
     return Choice(pending, record.select([pending.record.encode()]))
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 _MOST = 1_048_576  # octets
 _LONGEST = 65_536
+_NEXT = "next"  # position: the file that comes, from its beginning
 
 
 class LogFile:
@@ -30,13 +31,13 @@ class LogFile:
         self._rest = b""
         self._skipping = False  # the rest of a line that was too long
         self._resume = position
-        self._begun = False
+        self._begun = position == _NEXT
 
     @property
     def position(self) -> str:
-        """After the last line that `read` gave: "inode:offset"."""
+        """After the last line that `read` gave: "inode:offset"; "next" if all of the next file is new."""
         if self._descriptor is None:
-            return self._resume
+            return self._resume or (_NEXT if self._begun else "")
         return f"{self._inode}:{self._offset - len(self._rest)}"
 
     def read(self) -> list[str]:

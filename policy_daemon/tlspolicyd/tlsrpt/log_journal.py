@@ -1,6 +1,7 @@
 """The systemd journal's lines of the mail system, from a remembered cursor, through journalctl(1).
 
-Diagnostics: journalctl that cannot be started or ends is started again after five seconds, with one log line.
+Diagnostics: journalctl that cannot be started or ends is started again after five seconds; the log says why, and says
+it again when it has another reason or gave lines in between.
 Limits: lines of 64 KB; longer ones are left out.
 """
 
@@ -18,6 +19,7 @@ from mailcommon.log import pairs
 
 _LINE = 65_536
 _PAUSE = 5.0  # seconds
+_LONGEST_COMPLAINT = 500  # octets
 _MAIL = "SYSLOG_FACILITY=2"
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,SYSLOG_PID,_PID"
 
@@ -33,14 +35,20 @@ class Entry:
 
 async def follow(directory: str = "", cursor: str = "") -> AsyncIterator[Entry]:
     """Entries for ever. `directory`: of journal files, "" = this host's. `cursor`: begin after it, "" = at the end."""
+    said = ""
     while True:
-        async for entry in _run(directory, cursor):
-            cursor = entry.cursor
+        ended: list[str] = []
+        async for entry in _run(directory, cursor, ended):
+            cursor, said = entry.cursor, ""
             yield entry
+        if ended[0] != said:
+            said = ended[0]
+            log.error("tlsrpt: %s", pairs(event="the journal cannot be read", error=said))
         await asyncio.sleep(_PAUSE)
 
 
-async def _run(directory: str, cursor: str) -> AsyncIterator[Entry]:
+async def _run(directory: str, cursor: str, ended: list[str]) -> AsyncIterator[Entry]:
+    """Entries until journalctl ends; why it did is then in `ended`."""
     command = ["journalctl", "--follow", "--output=json", f"--output-fields={_FIELDS}", "--quiet"]
     command += [f"--after-cursor={cursor}", "--no-tail"] if cursor else ["--lines=0"]
     command += [f"--directory={directory}"] if directory else []
@@ -50,14 +58,16 @@ async def _run(directory: str, cursor: str) -> AsyncIterator[Entry]:
             _MAIL,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
             limit=_LINE,
         )
     except OSError as fault:
-        log.error("tlsrpt: %s", pairs(event="journalctl cannot be started", error=fault.strerror or fault))
+        ended.append(f"journalctl: {fault.strerror or fault}")
         return
+    assert process.stdout is not None
+    assert process.stderr is not None
+    complaints = asyncio.ensure_future(_last_line(process.stderr))
     try:
-        assert process.stdout is not None
         while True:
             try:
                 line = await process.stdout.readline()
@@ -68,12 +78,20 @@ async def _run(directory: str, cursor: str) -> AsyncIterator[Entry]:
             entry = _read(line)
             if entry is not None:
                 yield entry
-        log.error("tlsrpt: %s", pairs(event="journalctl ended", status=await process.wait()))
+        ended.append(f"journalctl ended with status {await process.wait()}: {await complaints}")
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+        complaints.cancel()
+
+
+async def _last_line(stream: asyncio.StreamReader) -> str:
+    last = b""
+    while chunk := await stream.read(_LINE):
+        last = (last + chunk).rstrip(b"\n").rpartition(b"\n")[2][-_LONGEST_COMPLAINT:]
+    return last.decode("utf-8", "replace")
 
 
 def _read(line: bytes) -> Entry | None:

@@ -2,7 +2,8 @@
 
 Postfix's log names no policy. The one that held is what the daemon had answered, so it is worked out again from the
 same facts: MTA-STS where the decision was to secure the domain, the TLSA records of the host where it was DANE, none
-elsewhere.
+elsewhere. Facts may be newer than the session (the log is caught up with after a stop): a policy under which mail went
+out to a host that Postfix does not call verified did not hold yet.
 
 The log also says whether a certificate was trusted where nothing demanded it ("Untrusted" means that its chain leads
 to nobody trusted), which Postfix 3.10 keeps to itself. So with mode testing more can be told than from datagrams: a
@@ -29,10 +30,12 @@ def session_of(told: LogSession, facts: Facts | None, site_level: SiteLevel = Si
     if facts is None:
         return _session(told, none, failure)
     decision = decide(facts, site_level)
-    if decision.level is Level.SECURE and decision.sts is not None and decision.sts.policy is not None:
+    # a session that is good and not verified was before the policy was known, or had none that could be used
+    held = failure is not None or told.word == "Verified"
+    if held and decision.level is Level.SECURE and decision.sts is not None and decision.sts.policy is not None:
         # the policy as published, also where some of its hosts were left out of the answer
         return _session(told, sts_policy(told.domain, facts.sts), failure)
-    if decision.level in (Level.DANE, Level.DANE_ONLY):
+    if held and decision.level in (Level.DANE, Level.DANE_ONLY):
         return _session(told, _tlsa(told, facts) or none, failure)
     if failure is None and _tested(facts):
         failure = _under_test(told, facts)

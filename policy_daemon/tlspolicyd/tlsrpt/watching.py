@@ -34,6 +34,7 @@ from tlspolicyd.tlsrpt.writing import Writer
 
 _LOOK = 1.0  # seconds between two looks at the socket's file, or at a log that has nothing new
 _SMTP = 25
+_OLDEST, _NEWEST = 31 * 86_400.0, 86_400.0  # seconds before and after now that a line in a log may be of
 _MOST_AHEAD = 50_000  # domains whose counts may wait while a log is read
 JOURNAL = "journal:"
 
@@ -59,7 +60,7 @@ class Watching:
 
     def __init__(self, settings: Settings) -> None:
         self.counts = Counts()
-        self.malformed: Counter[str] = Counter()  # datagrams that were not understood, by reason
+        self.malformed: Counter[str] = Counter()  # datagrams and log lines that were not understood, by reason
         self.sessions: Counter[str] = Counter()  # by "success" and "failure"
         self._collector: Collector | None = None
         self._source = settings.tlsrpt.log
@@ -144,7 +145,10 @@ class Watching:
             lines = await asyncio.to_thread(file.read)
             if file.fault != said:
                 said = file.fault
-                log.log(logging.ERROR if said else logging.INFO, "tlsrpt: %s", pairs(log=self._source, error=said))
+                if said:
+                    log.error("tlsrpt: %s", pairs(event="the log cannot be read", log=self._source, error=said))
+                else:
+                    log.warning("tlsrpt: %s", pairs(event="the log is read again", log=self._source))
             now = time.time()
             told: list[tuple[Session, float]] = []
             for line in lines:
@@ -163,8 +167,12 @@ class Watching:
 
     def _count_all(self, told: list[tuple[Session, float]], position: str) -> None:
         """Sessions, and how far the log was read for them: the writer takes both or neither."""
+        now = time.time()
         for session, at in told:
-            self._count(session, at)
+            if now - _OLDEST <= at <= now + _NEWEST:
+                self._count(session, at)
+            else:
+                self.malformed["time"] += 1
         self._positions = ((self._host, self._source, position),)
 
 
