@@ -158,7 +158,6 @@ BROKEN: list[tuple[str, Sequence[str], str]] = [  # the finding, what postconf i
     ("map-name", [f"smtp_tls_policy_maps = socketmap:unix:{SOCKET}:{{other}}"], "asks for the map {other}"),
     ("security-level", ["smtp_tls_security_level = may"], "smtp_tls_security_level is may"),
     ("security-level", ["smtp_tls_security_level ="], "smtp_tls_security_level is none"),
-    ("security-level", ["smtp_tls_security_level = encrypt"], "smtp_tls_security_level is encrypt"),
     ("dns-support", ["smtp_dns_support_level = enabled"], "smtp_dns_support_level is enabled"),
     ("dns-support", ["smtp_dns_support_level ="], "smtp_dns_support_level is empty"),
     ("host-lookup", ["smtp_host_lookup = native"], "smtp_host_lookup is native"),

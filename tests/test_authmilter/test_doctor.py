@@ -115,6 +115,21 @@ def test_the_list_as_it_should_be(smtpd: str, wanted: str) -> None:
     assert not [each for each in judge_wiring(mail(wanted)) if each.level is Level.MEND]
 
 
+@pytest.mark.parametrize("other", ["unix:clamav/milter.sock", "unix:/srv/quota/milter.sock"])
+def test_a_milter_whose_socket_has_the_same_file_name_is_kept(other: str) -> None:
+    place = f"{QUEUE}/authmilter/milter.sock"
+    ours = "unix:authmilter/milter.sock"
+    found = judge_wiring(mail(f"{ours}, {other}", f"{ours}, {other}", place=place))
+    assert not [each for each in found if each.level is Level.MEND]
+    for list_ in (other, f"{other}, unix:/authmilter/wrong/authmilter.sock"):
+        fixes = {fix.assignment for each in judge_wiring(mail(list_, ours, place=place)) for fix in each.fixes}
+        assert fixes
+        for fix in fixes:
+            assert other in fix
+            assert ours in fix
+            assert "wrong" not in fix
+
+
 def test_in_master_cf_blanks_cannot_be_set_by_postconf() -> None:
     override = f"{RSPAMD}, {{ {OURS}, connect_timeout=1s }}"
     found = judge_wiring(mail(lines=services(smtp={"smtpd_milters": override})))
@@ -164,6 +179,10 @@ def test_a_postfix_that_lacks_a_parameter_is_not_told_to_set_it() -> None:
         ("internal_mail_filter_classes", "", "note bounces-unsigned"),
         ("mynetworks", "127.0.0.0/8 [::ffff:127.0.0.0]/104 [::1]/128", None),
         ("mynetworks", "127.0.0.0/8, 192.0.2.0/24", "note networks-differ"),
+        # the site's own, which no command that is printed may take away
+        ("smtp_generic_maps", "hash:/etc/postfix/generic", "note generic-maps"),
+        ("smtp_header_checks", "pcre:/etc/postfix/strip-received", "note smtp-header-checks"),
+        ("soft_bounce", "yes", "note soft-bounce"),
     ],
 )
 def test_parameters(name: str, value: str, said: str | None) -> None:

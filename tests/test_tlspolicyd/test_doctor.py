@@ -107,6 +107,30 @@ def test_who_connects() -> None:
 
 
 @pytest.mark.parametrize(
+    ("level", "site", "command"),
+    [
+        ("none", "may", True),
+        ("may", "dane", True),
+        ("dane", "dane-only", True),
+        ("may", "none", False),
+        ("encrypt", "dane", False),
+        ("secure", "dane", False),
+        ("dane", "may", False),
+        ("dane", "encrypt", False),
+        ("half-dane", "dane", False),
+    ],
+)
+def test_no_printed_command_makes_tls_weaker(level: str, site: str, command: bool) -> None:
+    everywhere = judge_tls(outgoing(smtp_tls_security_level=level, level=site))
+    one = judge_tls(outgoing(smtp_tls_security_level=site, level=site, overrides={"smtp_tls_security_level": level}))
+    for found in (everywhere, one):
+        bad = next(each for each in found if each.id == "security-level" and "site_level" in each.text)
+        assert bad.level is Level.MEND
+        assert bool(bad.fixes) is command
+        assert command or f'site_level = "{level}"' in bad.cure
+
+
+@pytest.mark.parametrize(
     ("out", "bad"),
     [
         (outgoing(), []),

@@ -28,6 +28,7 @@ class Row:
     wanted: Callable[[str], str]  # from what it is
     why: str  # what comes of a bad one
     level_note: bool = False  # worth a note only
+    by_hand: str = ""  # a note that says this, where the site's own value would be lost by setting it
     signing: bool = False  # only where mail is signed
 
 
@@ -122,7 +123,8 @@ ROWS = (
         "soft_bounce",
         lambda value, _: value.lower() != "yes",
         _always("no"),
-        "refused mail comes again and again",
+        "refused mail comes again and again: good for a trial of a new setup, and for nothing else",
+        level_note=True,
     ),
     Row(
         "header-size",
@@ -151,16 +153,18 @@ ROWS = (
         "smtp_generic_maps",
         lambda value, _: not value,
         _always(""),
-        "smtp(8) rewrites addresses after they were signed: canonical_maps does it before",
+        "smtp(8) rewrites addresses after they were signed",
         signing=True,
+        by_hand="move what rewrites From: and other signed fields to canonical_maps, which does it before",
     ),
     Row(
         "smtp-header-checks",
         "smtp_header_checks",
         lambda value, _: not value,
         _always(""),
-        "smtp(8) changes the header after it was signed: header_checks does it before",
+        "smtp(8) changes the header after it was signed",
         signing=True,
+        by_hand="move what changes signed fields to header_checks, which does it before",
     ),
     Row(
         "bounces-unsigned",
@@ -189,8 +193,10 @@ def judge_parameters(mail: Mail) -> tuple[Finding, ...]:
             continue
         text = f"{row.parameter} is {value or 'empty'}"
         fix = main_cf(row.parameter, row.wanted(value))
-        made = mend_by(row.id, text, row.why, fix)
-        found.append(note(row.id, text, row.why, f"{row.parameter} = {row.wanted(value)}") if row.level_note else made)
+        if row.level_note or row.by_hand:
+            found.append(note(row.id, text, row.why, row.by_hand or f"{row.parameter} = {row.wanted(value)}"))
+        else:
+            found.append(mend_by(row.id, text, row.why, fix))
     if not any(finding.fixes for finding in found):
         found.insert(0, right("parameters", "main.cf has what the milter protocol needs"))
     return (*found, *_limits(mail), *_network(mail))

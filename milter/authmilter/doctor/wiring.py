@@ -10,6 +10,7 @@ Standards: MILTER_README, master(5).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from authmilter.doctor.facts import Mail
 from authmilter.doctor.filters import Does, filter_at
@@ -125,8 +126,13 @@ def _is_meant(mail: Mail, each: _List, word: MilterWord) -> bool:
     place = place_of_client(word.address, mail.postfix.queue_directory, chroot=each.chroot)
     if place is None or _is_ours(mail, each, word):
         return False
-    if mail.ours.path and place.path:
-        return place.path.name == mail.ours.path.name
+    if filter_at(word.address).does is not Does.UNKNOWN:
+        return False
+    if mail.ours.path and place.path and place.path.name == mail.ours.path.name:
+        # many have a milter.sock, in a directory of their own
+        parent = place.path.parent
+        if parent in (Path("/"), mail.postfix.queue_directory) or parent.name == mail.ours.path.parent.name:
+            return True
     return "authmilter" in word.address
 
 

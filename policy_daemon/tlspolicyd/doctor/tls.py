@@ -16,6 +16,14 @@ _SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"
 _DANE = ("dane", "dane-only")
 _USUAL = ("smtp", "relay")
 _OLD = ("SSLv2", "SSLv3", "TLSv1", "TLSv1.1")
+# level -> those that protect every domain at least as well. Not encrypt -> dane: without TLSA records that is may
+_NO_WEAKER = {
+    "none": ("may", "encrypt", "dane", "dane-only", "verify", "secure", "fingerprint"),
+    "may": ("encrypt", "dane", "dane-only", "verify", "secure", "fingerprint"),
+    "encrypt": ("dane-only", "verify", "secure", "fingerprint"),
+    "dane": ("dane-only",),
+    "verify": ("secure",),
+}
 
 
 def judge_tls(out: Outgoing) -> tuple[Finding, ...]:
@@ -38,12 +46,8 @@ def security_level(postfix: Postfix, service: Service | None = None) -> str:
 def _level(out: Outgoing) -> Iterator[Finding]:
     level = security_level(out.postfix)
     if level != out.site_level:
-        yield mend_by(
-            "security-level",
-            f"smtp_tls_security_level is {level}, site_level in tlspolicyd.toml is {out.site_level}",
-            "an answer may be weaker than Postfix's own level (or set site_level)",
-            main_cf("smtp_tls_security_level", out.site_level),
-        )
+        text = f"smtp_tls_security_level is {level}, site_level in tlspolicyd.toml is {out.site_level}"
+        yield _differs(text, level, out.site_level, main_cf("smtp_tls_security_level", out.site_level))
     elif level == "none":
         yield mend_by(
             "security-level",
@@ -56,12 +60,19 @@ def _level(out: Outgoing) -> Iterator[Finding]:
         if "smtp_tls_security_level" not in service.overrides or own == out.site_level or service.name == "tlsrpt":
             continue
         text = f"{service.label} in master.cf has smtp_tls_security_level={own}, site_level is {out.site_level}"
-        why = "an answer may be weaker than that level"
         if service.name in _USUAL:
             fix = Fix("-P", f"{service.label}/smtp_tls_security_level={out.site_level}")
-            yield mend_by("security-level", text, why, fix)
+            yield _differs(text, own, out.site_level, fix)
         else:
-            yield note("security-level-service", text, why)
+            yield note("security-level-service", text, "an answer may be weaker than that level")
+
+
+def _differs(text: str, level: str, site_level: str, fix: Fix) -> Finding:
+    why = "an answer may be weaker than Postfix's own level"
+    if site_level in _NO_WEAKER.get(level, ()):
+        return mend_by("security-level", text, f"{why} (or set site_level)", fix)
+    # no command that is printed may make TLS weaker
+    return mend("security-level", text, why, f'site_level = "{level}" in tlspolicyd.toml, and reload it')
 
 
 def _dnssec(out: Outgoing) -> Iterator[Finding]:
