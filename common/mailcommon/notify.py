@@ -10,7 +10,9 @@ import os
 import socket
 import time
 
-_BEATS = 4  # in the time after which the manager takes a silent daemon for hung: a late one does not matter yet
+# In the time after which the manager takes a silent daemon for hung. A worker of the milter that hangs is gone after
+# four, which leaves two in which the daemon can show that it is alive again.
+_BEATS = 6
 
 
 def notify(*states: str) -> None:

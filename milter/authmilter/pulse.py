@@ -21,8 +21,8 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
-_SECONDS = 5.0
-_MISSED = 2  # rounds in a row that a worker may miss: the manager's patience is four
+_SECONDS = 20.0  # Postfix waits for 30 (milter_connect_timeout): who is slow only because the host is busy is not dead
+_MISSED = 2  # rounds in a row that a worker may miss: the manager's patience is six
 _SOON = 0.2  # seconds between two tries until the socket has answered for the first time
 _USUAL = 15.0  # seconds between two rounds if the manager asks for none
 
@@ -38,7 +38,7 @@ class Member(Protocol):
 
     pid: int
     pulse: socket.socket
-    missed: int  # rounds in a row without an answer
+    missed: int  # rounds in a row without an answer; -1: it was not asked yet
 
 
 def why_silent(address: str) -> int:

@@ -50,7 +50,7 @@ class _Worker:
     pulse: socket.socket
     started: float
     place: int  # 0 ..., of no other worker that runs
-    missed: int = 0
+    missed: int = -1
 
 
 def workers_for(settings: Settings) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from authmilter.pulse import why_silent
+from authmilter.pulse import Pulse, why_silent
+from authmilter.server import _Worker
 from tests.support.milter_client import MilterClient
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.service_manager import ServiceManager
@@ -23,7 +24,7 @@ NO_DNS = {"dns": {"nameservers": ["127.0.0.1:1"]}}
 
 @pytest.fixture
 def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
-    with ServiceManager(tmp_path, monkeypatch, watchdog=2.0) as manager:
+    with ServiceManager(tmp_path, monkeypatch, watchdog=3.0) as manager:
         yield manager
 
 
@@ -64,6 +65,31 @@ def test_all_workers_hang(manager: ServiceManager) -> None:
             os.kill(pid, signal.SIGSTOP)
         manager.silence(0.9)  # two intervals: the beat under way at SIGSTOP may still come
         manager.wait("WATCHDOG=1")  # of the successors
+
+
+@pytest.mark.parametrize("asked_before", [0, 5])
+def test_only_three_missed_in_a_row_are_deadly(asked_before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed: list[int] = []
+    monkeypatch.setattr(os, "kill", lambda pid, _signal: killed.append(pid))
+    monkeypatch.setattr(os, "fork", lambda: 4_000_000)  # the socket plays no part
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        pulse = Pulse("unix:/nowhere", 15.0)
+        pulse.answered = True
+        worker = _Worker(4_000_001, -1, ours, 0.0, 0)
+        for _ in range(asked_before):
+            pulse.beat([worker])
+            theirs.send(theirs.recv(64))
+        for _ in range(3):  # asks; the second and the third find one more without an answer
+            pulse.beat([worker])
+            assert not killed
+        theirs.send(theirs.recv(64))  # late, as on a busy host
+        for _ in range(3):
+            pulse.beat([worker])
+            assert not killed
+        pulse.beat([worker])
+        assert killed == [4_000_001]
 
 
 def test_a_parent_that_hangs_feeds_nothing(manager: ServiceManager) -> None:
