@@ -19,7 +19,8 @@ import socket
 import struct
 import time
 from collections.abc import Iterable
-from typing import Protocol
+
+from authmilter.member import Member
 
 _SECONDS = 20.0  # Postfix waits for 30 (milter_connect_timeout): who is slow only because the host is busy is not dead
 _MISSED = 2  # rounds in a row that a worker may miss: the manager's patience is six
@@ -31,14 +32,6 @@ _QUIT = struct.pack(">Ic", 1, b"Q")
 _UNKNOWN = 255  # exit status of the child for what has no errno
 
 log = logging.getLogger("authmilter")
-
-
-class Member(Protocol):
-    """A worker. `pulse`: a socket, not blocking, on which it sends back what it gets."""
-
-    pid: int
-    pulse: socket.socket
-    missed: int  # rounds in a row without an answer; -1: it was not asked yet
 
 
 def why_silent(address: str) -> int:

@@ -17,11 +17,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from authmilter import session, worker
+from authmilter.member import Member
 from authmilter.pulse import Pulse, all_answer
 from authmilter.settings import Settings
 from authmilter.setup import preload, read_files
@@ -38,19 +38,10 @@ if TYPE_CHECKING:
 _SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD}
 # messages under way are finished, and libmilter looks for a stop request every five seconds only
 _STOP_SECONDS = worker.DRAIN_SECONDS + 10.0
+_HAND_OVER_SECONDS = 0.1  # between two tries to hand a worker settings for which its pipe has no room
 _CRASH_LOOP_SECONDS = 1.0  # a worker that lived shorter is restarted after a pause of this length
 
 log = logging.getLogger("authmilter")
-
-
-@dataclass(slots=True)
-class _Worker:
-    pid: int
-    control: int
-    pulse: socket.socket
-    started: float
-    place: int  # 0 ..., of no other worker that runs
-    missed: int = -1
 
 
 def workers_for(settings: Settings) -> int:
@@ -72,7 +63,7 @@ class Server:
         self._reload = reload
         self._current = worker.Current()
         self._keys = Keyring()  # of the settings in force: a worker that is replaced needs no file
-        self._workers: dict[int, _Worker] = {}
+        self._workers: dict[int, Member] = {}
         self._pulse = Pulse(settings.socket, watchdog_interval())
         self._stopping = False
         self._reporting: Reporting | None = None  # None: no metrics
@@ -93,14 +84,20 @@ class Server:
         for place in range(number):
             self._start_worker(place)
         while not self._stopping:
-            came = signal.sigtimedwait(_SIGNALS, self._pulse.due())
+            came = signal.sigtimedwait(_SIGNALS, self._patience())
             if came:
                 self._handle(came.si_signo)
-            else:
+            if not self._pulse.due():
                 self._pulse.beat(self._workers.values())
+            for each in self._workers.values():
+                each.hand_over()
         notify("STOPPING=1")
         self._pulse.stop()
         self._stop_workers()
+
+    def _patience(self) -> float:
+        unsaid = any(each.unsaid for each in self._workers.values())
+        return min(self._pulse.due(), _HAND_OVER_SECONDS) if unsaid else self._pulse.due()
 
     def _listen(self) -> None:
         settings = self._settings
@@ -169,7 +166,8 @@ class Server:
         os.close(reading)
         theirs.close()
         ours.setblocking(False)
-        self._workers[pid] = _Worker(pid, writing, ours, time.monotonic(), place)
+        os.set_blocking(writing, False)
+        self._workers[pid] = Member(pid, writing, ours, time.monotonic(), place)
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -238,8 +236,8 @@ class Server:
         logging_setup.set_up("authmilter", *self._log_settings())
         line = new.model_dump_json().encode() + b"\n"
         for each in self._workers.values():
-            with contextlib.suppress(OSError):  # it died a moment ago and is about to be replaced
-                os.write(each.control, line)
+            each.unsaid += line
+            each.hand_over()
         log.info("new settings taken")
         if figures := self._current.figures:
             figures.settings(taken=True)

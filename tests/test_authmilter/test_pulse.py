@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from authmilter.member import Member
 from authmilter.pulse import Pulse, why_silent
-from authmilter.server import _Worker
 from tests.support.milter_client import MilterClient
 from tests.support.milter_daemon import MilterDaemon
 from tests.support.service_manager import ServiceManager
@@ -77,7 +77,7 @@ def test_only_three_missed_in_a_row_are_deadly(asked_before: int, monkeypatch: p
         ours.setblocking(False)
         pulse = Pulse("unix:/nowhere", 15.0)
         pulse.answered = True
-        worker = _Worker(4_000_001, -1, ours, 0.0, 0)
+        worker = Member(4_000_001, -1, ours, 0.0, 0)
         for _ in range(asked_before):
             pulse.beat([worker])
             theirs.send(theirs.recv(64))
@@ -90,6 +90,35 @@ def test_only_three_missed_in_a_row_are_deadly(asked_before: int, monkeypatch: p
             assert not killed
         pulse.beat([worker])
         assert killed == [4_000_001]
+
+
+def test_settings_for_a_worker_that_hangs_do_not_hold_the_parent_up(manager: ServiceManager) -> None:
+    long = {"exclude_domains": [f"{number}.excluded.example" for number in range(8000)]}  # more than a pipe holds
+    with MilterDaemon({**NO_DNS, "reports": long}) as daemon:
+        manager.wait("WATCHDOG=1")
+        hung = min(daemon.workers())
+        os.kill(hung, signal.SIGSTOP)
+        daemon.process.send(signal.SIGHUP)
+        assert manager.wait("READY=1")["STATUS"] == "New settings taken"
+        daemon.log.wait(rf"worker {hung} ended \(signal SIGKILL\), starting another")
+        manager.wait("WATCHDOG=1")
+
+
+def test_long_settings_reach_the_workers(manager: ServiceManager) -> None:
+    long = {"exclude_domains": [f"{number}.excluded.example" for number in range(8000)]}
+    with MilterDaemon({**NO_DNS, "reports": long}) as daemon:
+        manager.wait("WATCHDOG=1")
+        text = daemon.config.read_text()
+        daemon.config.write_text('log_level = "debug"\nlog_format = "json"\n' + text)
+        for _ in range(3):
+            daemon.process.send(signal.SIGHUP)
+            assert manager.wait("READY=1")["STATUS"] == "New settings taken"
+        client = MilterClient(daemon.address)
+        with client:
+            client.open(ip="192.0.2.1", name="mx.a.example", helo="mx.a.example")
+            client.send(b"From: u@a.example\r\n\r\nhi\r\n", mail_from="", rcpts=["me@home.example"])
+        daemon.log.wait('"decision": ')
+        assert "not taken" not in daemon.log.text()
 
 
 def test_a_parent_that_hangs_feeds_nothing(manager: ServiceManager) -> None:
