@@ -102,6 +102,8 @@ class Pulse:
             if not self._asking:
                 status = _UNKNOWN
                 try:
+                    for worker in workers:
+                        os.close(worker.control)  # should the parent die now, they are to notice it at once
                     status = why_silent(self._address)
                 finally:
                     os._exit(status)

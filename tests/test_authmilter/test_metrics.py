@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -10,15 +11,17 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from authmilter.facts import ArcResult, BimiResult, DkimResult, DmarcResult, IprevResult, SpfResult
+from authmilter.metrics.figures import Figures
 from authmilter.metrics.report_queue import Queue, read
 from authmilter.reports.ledger import Key, absorb, write
 from authmilter.reports.observation import observations
 from authmilter.reports.sending import SCHEMAS
+from authmilter.transaction import Outcome
 from authmilter.verdict import Decision
 from mailcommon.metrics.words import Words
 from mailcommon.store import open_store
@@ -306,3 +309,19 @@ def test_no_room_for_the_figures(tmp_path: Path, port: int, monkeypatch: pytest.
     line = authmilter("serve", "--config", config).refused()
     assert "[metrics]: no room for the figures" in line
     assert sorted(tmp_path.iterdir()) == [config]
+
+
+def test_where_nothing_can_be_written_nothing_is_noted(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = Figures()
+
+    def no_room() -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logging.getLogger("authmilter"), "propagate", True)
+    monkeypatch.setattr(figures, "flush", no_room)
+    figures._new.set()
+    figures.flush_each(0.0)  # ends
+    assert "this worker counts no more" in caplog.text
+    figures.message(cast("Outcome", None))  # is not looked at

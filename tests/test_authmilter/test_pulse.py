@@ -131,6 +131,28 @@ def test_a_parent_that_hangs_feeds_nothing(manager: ServiceManager) -> None:
         assert "does not answer" not in daemon.log.text()  # time that stood still is nobody's fault
 
 
+def _open(pid: int) -> set[str]:
+    return {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_workers_notice_at_once_that_the_parent_is_gone(manager: ServiceManager) -> None:
+    with MilterDaemon(NO_DNS) as daemon:
+        manager.wait("WATCHDOG=1")
+        workers = daemon.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # so that the child that asks the socket waits
+        try:
+            wait_until(lambda: len(daemon.workers()) > len(workers), "the child that asks")
+            asking = next(pid for pid in daemon.workers() if pid not in workers)
+            parents = {end for end in _open(daemon.process.pid) if "pipe:" in end}
+            followed = parents & {end for pid in workers for end in _open(pid)}
+            assert followed
+            assert not followed & _open(asking)
+        finally:
+            for pid in workers:
+                os.kill(pid, signal.SIGCONT)
+
+
 def test_a_socket_that_was_removed_feeds_nothing(manager: ServiceManager) -> None:
     with MilterDaemon(NO_DNS) as daemon:
         manager.wait("WATCHDOG=1")

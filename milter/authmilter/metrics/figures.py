@@ -8,6 +8,7 @@ Limits: see `Words`.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable
@@ -32,6 +33,8 @@ _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 # the best one last
 _DKIM_BEST = tuple(DkimResult(word) for word in ("none", "permerror", "neutral", "policy", "fail", "temperror", "pass"))
 
+log = logging.getLogger("authmilter")
+
 # (decision, rule, would_be, signing, sealing), (method, result) of each, results of the signatures
 _Words = tuple[tuple[str, str, str | None, str, str], tuple[tuple[str, str], ...], tuple[str, ...]]
 
@@ -48,6 +51,7 @@ class Figures:
         self._noted: dict[_Words, int] = {}
         self._times: list[tuple[str, float]] = []  # stage, seconds
         self._new = threading.Event()
+        self._ended = False  # by a fault
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"authmilter_{name}", text, labels, registry=registry)
@@ -119,6 +123,8 @@ class Figures:
 
     def message(self, outcome: Outcome) -> None:
         """A message has been decided. Costs little: `flush` does the work, for all that have the same words at once."""
+        if self._ended:
+            return
         verdict, facts, made, sealed = outcome.verdict, outcome.facts, outcome.made, outcome.sealed
         signing = "no-key" if made.missing_key else "unsigned" if made.unsigned else "signed" if made.signed else ""
         sealing = "sealed" if sealed.status else "unsealed" if sealed.unsealed else ""
@@ -139,10 +145,14 @@ class Figures:
 
     def flush_each(self, seconds: float) -> None:
         """Write what is noted, over and over; for a thread of its own."""
-        while True:
+        while not self._ended:
             self._new.wait()
             time.sleep(seconds)
-            self.flush()
+            try:
+                self.flush()
+            except Exception:  # mail goes on, and nothing is noted that nobody would ever write
+                self._ended = True
+                log.exception("metrics: this worker counts no more")
 
     def flush(self) -> None:
         """Write what has been noted since the last time into the shared files."""
