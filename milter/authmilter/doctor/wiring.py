@@ -195,15 +195,10 @@ def _other(mail: Mail, each: _List, word: MilterWord, ours: int, number: int) ->
     known = filter_at(word.address)
     name = f"{known.name} ({word.address})" if known.name != word.address else word.address
     if known.does is Does.VERIFIES or (known.does is Does.SIGNS_TOO and mail.signs):
-        return [
-            _mend(
-                mail,
-                each,
-                "filter-double",
-                f"{each.label} names {name} too",
-                "it does what authmilter does; see docs/moving-from-opendkim.md and moving-from-opendmarc.md",
-            )
-        ]
+        why = "it does what authmilter does; see docs/moving-from-opendkim.md and moving-from-opendmarc.md"
+        if known.does is Does.SIGNS_TOO:
+            why = f"{why}. Without it only what [sign] table names is signed: compare the domains first"
+        return [_mend(mail, each, "filter-double", f"{each.label} names {name} too", why)]
     if known.does is Does.SIGNS_TOO:
         return [
             note(
