@@ -106,6 +106,12 @@ def test_who_connects() -> None:
     assert [each.label for each in clients(proxied)] == ["proxymap/unix"]
 
 
+@pytest.mark.parametrize(("value", "wanted"), [("native", "dns, native"), ("native, dns", "dns, native"), ("x", "dns")])
+def test_hosts_in_a_file_stay_reachable(value: str, wanted: str) -> None:
+    (bad,) = (each for each in judge_tls(outgoing(smtp_host_lookup=value)) if each.id == "host-lookup")
+    assert [fix.assignment for fix in bad.fixes] == [f"smtp_host_lookup = {wanted}"]
+
+
 @pytest.mark.parametrize(
     ("level", "site", "command"),
     [

@@ -77,8 +77,8 @@ def _differs(text: str, level: str, site_level: str, fix: Fix) -> Finding:
 
 def _dnssec(out: Outgoing) -> Iterator[Finding]:
     postfix = out.postfix
-    wanted = out.dane or security_level(postfix) in _DANE or out.site_level in _DANE
-    if not wanted:
+    needed = out.dane or security_level(postfix) in _DANE or out.site_level in _DANE
+    if not needed:
         return
     support = postfix.get("smtp_dns_support_level")
     if support != "dnssec":
@@ -90,12 +90,14 @@ def _dnssec(out: Outgoing) -> Iterator[Finding]:
             main_cf("smtp_dns_support_level", "dnssec"),
         )
     lookup = re.split(r"[,\s]+", postfix.get("smtp_host_lookup"))
-    if "dns" not in lookup or lookup[0] != "dns":
+    if lookup[0] != "dns":
+        # names that are in /etc/hosts alone stay reachable
+        wanted = "dns, native" if "native" in lookup else "dns"
         yield mend_by(
             "host-lookup",
             f"smtp_host_lookup is {postfix.get('smtp_host_lookup')}",
             "hosts are not looked up in DNS first, so that no answer is validated",
-            main_cf("smtp_host_lookup", "dns"),
+            main_cf("smtp_host_lookup", wanted),
         )
 
 
