@@ -251,6 +251,17 @@ def test_rules_about_the_daemon(facts: DaemonFacts, bad: list[str]) -> None:
     assert ids(judge_daemon(facts)) == bad
 
 
+def test_a_socket_that_systemd_holds_is_mended_in_its_unit() -> None:
+    (down,) = judge_daemon(daemon(Contact(Word.MISSING), socket_unit="authmilter.socket"))
+    # in this order: without its unit's socket the daemon would make its own
+    assert down.cure.startswith("systemctl restart authmilter.socket authmilter.service;")
+    client = Service("smtp", "inet", True, "smtpd")
+    facts = daemon(ANSWERS, route=route((0o660, 0, 0)), socket_unit="authmilter.socket")
+    (rights,) = judge_reach(facts, [client], POSTFIX, Path("/q"))
+    assert "systemctl edit authmilter.socket" in rights.cure
+    assert "settings" not in rights.cure
+
+
 def test_a_socket_that_may_not_be_tried_is_unseen() -> None:
     assert ids(judge_daemon(daemon(Contact(Word.DENIED))), Level.UNSEEN) == ["daemon"]
 

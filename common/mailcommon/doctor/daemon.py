@@ -47,6 +47,7 @@ class DaemonFacts:
     group_is_there: bool  # of socket_group
     group: str
     settings: Route | None  # to the settings file, None if the defaults are in force
+    socket_unit: str = ""  # of systemd, if one that holds the socket is enabled: then it counts, not the settings
 
 
 def judge_daemon(facts: DaemonFacts) -> tuple[Finding, ...]:
@@ -71,14 +72,14 @@ def _contact(facts: DaemonFacts) -> tuple[Finding, ...]:
                 "give socket in the settings a place of its own",
             ),
         )
-    return (
-        mend(
-            "daemon-down",
-            f"{where} does not answer: {contact.word}{detail}",
-            "Postfix defers mail",
-            f"systemctl restart {program}; journalctl -u {program} says why it does not start",
-        ),
-    )
+    cure = f"systemctl restart {program}; journalctl -u {program} says why it does not start"
+    if unit := facts.socket_unit:
+        # the socket must be there first, or the daemon makes its own
+        cure = (
+            f"systemctl restart {unit} {program}.service; journalctl -u {program} says why it does not start; "
+            f"ListenStream of {unit} counts, and must be what socket in the settings is"
+        )
+    return (mend("daemon-down", f"{where} does not answer: {contact.word}{detail}", "Postfix defers mail", cure),)
 
 
 def _user(facts: DaemonFacts) -> tuple[Finding, ...]:
@@ -143,7 +144,9 @@ def judge_reach(
             continue
         ident = "socket-rights" if blocked.path == route.path else "socket-directory"
         where = shlex.quote(str(blocked.path))
-        if ident == "socket-rights":
+        if ident == "socket-rights" and (unit := facts.socket_unit):
+            cure = f"SocketGroup={postfix.name} and SocketMode=0660 by systemctl edit {unit}, and restart it"
+        elif ident == "socket-rights":
             cure = (
                 f'socket_group = "{postfix.name}" and socket_mode = "0660" in the settings, and restart {facts.program}'
             )

@@ -18,6 +18,8 @@ from mailcommon.doctor.paths import identity, look, user_name
 from mailcommon.doctor.postfix import Place, place_of_server
 
 _SECONDS = 3.0
+_SYSTEMD = Path("/run/systemd/system")  # sd_booted(3)
+_WANTS = Path("/etc/systemd/system/sockets.target.wants")
 
 # says with the connected socket what the daemon would be asked; returns what is wrong, "" for nothing
 Talk = Callable[[socket.socket], str]
@@ -59,7 +61,14 @@ def read_daemon(program: str, settings: DaemonSettings, file: Path | None, talk:
         group_is_there=not settings.socket_group or _is_group(settings.socket_group),
         group=settings.socket_group,
         settings=look(file.absolute()) if file else None,
+        socket_unit=_socket_unit(program),
     )
+
+
+def _socket_unit(program: str) -> str:
+    """The unit that is enabled to hold the daemon's socket, "" without one."""
+    unit = f"{program}.socket"
+    return unit if _SYSTEMD.is_dir() and (_WANTS / unit).is_symlink() else ""
 
 
 def _is_group(name: str) -> bool:
