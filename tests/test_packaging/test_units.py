@@ -96,6 +96,11 @@ def test_socket_directory_gives_its_group(daemon: str) -> None:
     assert Path(socket[1]).parent == Path(f"/var/spool/postfix/{daemon}")
 
 
+def test_keys_are_for_one_daemon() -> None:
+    lines = (ROOT / "systemd/tmpfiles.d/gatepost.conf").read_text().splitlines()
+    assert "d /etc/gatepost/keys :0750 :root :authmilter -" in lines  # where `authmilter key new` makes them
+
+
 def test_the_socket_unit_is_where_the_settings_say() -> None:
     unit = read(ROOT / "systemd/tlspolicyd.socket")["Socket"]
     assert f'socket = "unix:{unit["ListenStream"]}"' in (ROOT / "conf/tlspolicyd.toml").read_text()
