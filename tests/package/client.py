@@ -1,6 +1,7 @@
 """What is asked of a machine from outside, in its network: mail from a stranger. Prints JSON.
 
 python -m tests.package.client send SENDER             one message to alice@home.example: [code, text]
+python -m tests.package.client page URL                what is there
 python -m tests.package.client stream SENDER SECONDS   one after the other: [[seconds, code], ...]
 """
 
@@ -11,6 +12,7 @@ import smtplib
 import sys
 import threading
 import time
+import urllib.request
 
 SERVER = "192.0.2.10"
 RECIPIENT = "alice@home.example"
@@ -38,6 +40,12 @@ def send(sender: str) -> tuple[int, str]:
         return refusal.smtp_code, str(refusal.smtp_error)
     except OSError as fault:
         return 0, str(fault)
+
+
+def page(url: str) -> str:
+    """What a web server in the machine answers."""
+    with urllib.request.urlopen(url, timeout=30.0) as answer:
+        return str(answer.read().decode())
 
 
 def stream(sender: str, seconds: float) -> list[tuple[float, int]]:
@@ -69,5 +77,5 @@ def trickle(sender: str) -> list[tuple[float, int]]:
 
 if __name__ == "__main__":
     _, function, *arguments = sys.argv
-    calls = {"send": send, "trickle": trickle}
+    calls = {"send": send, "page": page, "trickle": trickle}
     print(json.dumps(calls[function](*arguments) if function in calls else stream(arguments[0], float(arguments[1]))))

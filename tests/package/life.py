@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -14,9 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.package.machine import Machine
-from tests.package.tree import Failed, Tree
+from tests.package.options import Options, require
+from tests.package.tree import Tree
 from tests.package.world import FORGED, GOOD, furnish, mailbox, sends_out, wiring
 
+TIMERS = ("authmilter-report.timer", "tlspolicyd-report.timer")
 UNITS = ("authmilter.service", "tlspolicyd.service", "tlspolicyd.socket")
 SOCKETS = {name: f"/var/spool/postfix/{name}/{name}.sock" for name in ("authmilter", "tlspolicyd")}
 # what a package may leave behind: users by Debian's custom, and what others write
@@ -30,10 +33,12 @@ LEFT = re.compile(
 Say = Callable[[str], None]
 
 
-def require(holds: object, what: str) -> None:
-    """Raise `Failed` unless it holds."""
-    if not holds:
-        raise Failed(what)
+def of_others(tree: Tree) -> set[str]:
+    """The names in all packages that are installed: what came with ours may be wanted by others, and stay."""
+    names = set()
+    for listing in tree.path("/var/lib/dpkg/info").glob("*.list"):
+        names |= set(listing.read_text().splitlines())
+    return names | {f"/usr{name}" for name in names}  # some name the places before the merge of /usr
 
 
 def files(tree: Tree) -> set[str]:
@@ -61,8 +66,10 @@ def live(tree: Tree, package: Path, old: Path, say: Say) -> None:
         host.upgrade("old", "downgrade while mail comes in")
         host.upgrade("new", "upgrade again")
         host.watchdog()
+        host.use_options()
     with host.booted("second boot"):
         host.after_boot()
+        host.options().well()
         host.remove()
         host.install_again()
         host.purge(before)
@@ -213,6 +220,14 @@ class Host:
         self.machine.run("systemctl", "daemon-reload")
         self._judges()
 
+    def options(self) -> Options:
+        """What is off by default."""
+        return Options(self.machine, self._tree, self._say, lambda: self._deliver(GOOD), lambda: mailbox(self.machine))
+
+    def use_options(self) -> None:
+        """See `options`."""
+        self.options().use(self.wires)
+
     def after_boot(self) -> None:
         """Both are there before Postfix is."""
         self._require_running()
@@ -232,7 +247,7 @@ class Host:
         require("main.cf still names it" in said, f"no warning about main.cf: {said[-1500:]}")
         for name in ("/usr/lib/gatepost", "/usr/sbin/authmilter", *SOCKETS.values()):
             require(not self._tree.path(name).exists(), f"{name} is still there")
-        for unit in UNITS:
+        for unit in (*UNITS, *TIMERS):
             require(self.machine.unit(unit, "ActiveState") == "inactive", f"{unit} still runs")
         for name in ("/etc/gatepost/authmilter.toml", "/var/lib/tlspolicyd/kept"):
             require(self._tree.path(name).exists(), f"{name} is gone")
@@ -257,14 +272,17 @@ class Host:
         """Nothing is left but the users, and the keys that the administrator has put there."""
         self._say("purge")
         key = self._tree.path("/etc/gatepost/keys/example.pem")
-        key.parent.mkdir()
         key.write_text("key")
         self._unwire()
         self._apt("purge", "--yes", "gatepost")
         require(key.exists(), "a private key was removed")
-        key.unlink()
+        shutil.rmtree(self._tree.path("/etc/gatepost"))
         self._apt("autoremove", "--purge", "--yes")
-        left = {name for name in files(self._tree) - before if not name.startswith("/etc/systemd/system/")}
+        left = {
+            name
+            for name in files(self._tree) - before - of_others(self._tree)
+            if not name.startswith("/etc/systemd/system/")
+        }
         require(not left, f"left behind: {sorted(left)[:20]}")
         for name in (
             "/var/lib/authmilter",

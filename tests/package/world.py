@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.package.machine import Machine
 from tests.package.tree import Tree
 
+ALICE = "alice@home.example"
 GOOD, FORGED, ELSEWHERE = "news@good.example", "ceo@bank.example", "bob@out.example"
 _CONF = Path(__file__).parent.parent.parent / "conf"
 
@@ -16,7 +18,8 @@ _UNBOUND = """server:
     use-syslog: yes
     local-zone: "." static
     local-data: 'good.example. TXT "v=spf1 ip4:192.0.2.10 -all"'
-    local-data: '_dmarc.good.example. TXT "v=DMARC1; p=reject"'
+    local-data: '_dmarc.good.example. TXT "v=DMARC1; p=reject; rua=mailto:alice@home.example"'
+    local-data: 'good.example._report._dmarc.home.example. TXT "v=DMARC1"'
     local-data: "good.example. MX 10 mail.good.example."
     local-data: "mail.good.example. A 192.0.2.10"
     local-data: 'bank.example. TXT "v=spf1 -all"'
@@ -62,6 +65,13 @@ def furnish(tree: Tree) -> None:
     if not tree.path("/etc/postfix/main.cf").exists():
         tree.chroot("cp", "/usr/share/postfix/main.cf.debian", "/etc/postfix/main.cf")
     tree.chroot("postconf", "-e", *(f"{key} = {value}" for key, value in _SETTINGS.items()))
+
+
+def publish(tree: Tree, name: str, strings: Sequence[str]) -> None:
+    """One more TXT record; the resolver must be restarted."""
+    text = " ".join(f'"{each}"' for each in strings)
+    with tree.path("/etc/unbound/unbound.conf").open("a") as file:
+        file.write(f"    local-data: '{name}. TXT {text}'\n")
 
 
 def wiring(name: str, postfix: tuple[int, ...]) -> dict[str, str]:
