@@ -135,6 +135,21 @@ def test_writer(stores: Stores) -> None:
     assert tables.position(stores.open([tables.SCHEMA]), "h", "/log") == "1:1"
 
 
+def test_commands_find_the_file_before_anything_is_counted(tmp_path: Path) -> None:
+    """`report send`, run by a timer from the first day, makes no file."""
+    address = f"sqlite:{tmp_path}/reports.db"
+
+    async def main() -> None:
+        writing = asyncio.create_task(Writer(open_store(address, [tables.SCHEMA]), Counts()).run())
+        while not (tmp_path / "reports.db").exists():
+            await asyncio.sleep(0)
+            assert not writing.done()
+        writing.cancel()
+
+    asyncio.run(asyncio.wait_for(main(), 10.0))
+    assert not read(open_store(address, [tables.SCHEMA], create=False))
+
+
 def test_a_store_that_is_away_is_caught_up_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "later"
     store = open_store(f"sqlite:{folder}/reports.db", [tables.SCHEMA])

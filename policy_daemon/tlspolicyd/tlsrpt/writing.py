@@ -9,6 +9,7 @@ Diagnostics: one log line when the store fails, one when it is back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -48,6 +49,9 @@ class Writer:
 
     async def run(self) -> None:
         """Write until cancelled."""
+        # The file is there from the start, and the daemon's: until the first session `report send` would find none.
+        with contextlib.suppress(StoreFault):  # the first write says it
+            await asyncio.to_thread(self._store.reach)
         while True:
             await asyncio.sleep(SECONDS)
             await self.write()
