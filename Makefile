@@ -10,7 +10,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 RUNTIME_PACKAGES := libmilter-dev gcc libc6-dev python3-venv python3-dev
-TEST_PACKAGES    := postfix unbound bind9-utils debootstrap redis-server opendkim postgresql \
+DEMO_PACKAGES    := postfix unbound bind9-utils
+TEST_PACKAGES    := debootstrap redis-server opendkim postgresql \
                     systemd-journal-remote prometheus man-db mandoc groff-base
 # for `make deb` and its tests
 PACKAGING        := build-essential debhelper lintian systemd systemd-container
@@ -20,7 +21,7 @@ UNITDIR ?= $(PREFIX)/lib/systemd/system
 
 .PHONY: test demo check lint types man bench deb try-package install uninstall clean
 
-test: $(VENV)/.ready
+test: $(VENV)/.complete
 	$(BIN)/pytest
 
 demo: $(VENV)/.ready
@@ -39,13 +40,13 @@ man: $(VENV)/.ready
 	@$(BIN)/python -m tools.manuals
 	@$(BIN)/python -m tools.standards
 
-bench: $(VENV)/.ready
+bench: $(VENV)/.complete
 	$(BIN)/python -m bench
 
 deb:
 	tools/deb
 
-try-package: $(VENV)/.ready
+try-package: $(VENV)/.complete
 	$(BIN)/python -m tests.package
 
 install:
@@ -56,8 +57,13 @@ uninstall:
 
 # The packages are asked for again only when this file or pyproject.toml changes.
 $(VENV)/.ready: pyproject.toml Makefile tools/system-packages tools/python-packages
-	@tools/system-packages $(RUNTIME_PACKAGES) $(TEST_PACKAGES) $(PACKAGING)
+	@tools/system-packages $(RUNTIME_PACKAGES) $(DEMO_PACKAGES)
 	@tools/python-packages $(PYTHON) $(VENV)
+	@touch $@
+
+# The demo does without these.
+$(VENV)/.complete: $(VENV)/.ready
+	@tools/system-packages $(TEST_PACKAGES) $(PACKAGING)
 	@touch $@
 
 clean:
