@@ -45,6 +45,17 @@ class MilterDaemon(DaemonProcess):
         MilterClient(self.address, timeout=5.0).quit()
         return True
 
-    def workers(self) -> list[int]:
-        """Process ids of the workers."""
+    def children(self) -> list[int]:
+        """Process ids of all but the parent: workers, the page of metrics, and now and then who asks the socket."""
         return [pid for pid in self.process.members() if pid != self.process.pid]
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers that have begun: unlike the child that asks the socket they have threads."""
+        return [pid for pid in self.children() if _threads(pid) > 1]
+
+
+def _threads(pid: int) -> int:
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except OSError:  # it has ended
+        return 0

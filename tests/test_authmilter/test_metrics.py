@@ -77,7 +77,7 @@ class Measured(Strangers):
         return [pid for pid in self.daemon.workers() if not _is_page(pid)]
 
     def page_process(self) -> int:
-        (pid,) = [pid for pid in self.daemon.workers() if _is_page(pid)]
+        (pid,) = [pid for pid in self.daemon.children() if _is_page(pid)]
         return pid
 
     def shows(self, number: float, name: str, **labels: str) -> None:
@@ -227,7 +227,7 @@ def test_a_stop_leaves_nothing(port: int) -> None:
     daemon.start()
     process = daemon.process
     try:
-        (page,) = [pid for pid in daemon.workers() if _is_page(pid)]
+        (page,) = [pid for pid in daemon.children() if _is_page(pid)]
         directory = Path(Path(f"/proc/{page}/cmdline").read_bytes().split(b"\0")[4].decode())
         assert directory.is_dir()
         process.send(signal.SIGTERM)

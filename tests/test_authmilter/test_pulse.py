@@ -142,8 +142,8 @@ def test_workers_notice_at_once_that_the_parent_is_gone(manager: ServiceManager)
         for pid in workers:
             os.kill(pid, signal.SIGSTOP)  # so that the child that asks the socket waits
         try:
-            wait_until(lambda: len(daemon.workers()) > len(workers), "the child that asks")
-            asking = next(pid for pid in daemon.workers() if pid not in workers)
+            wait_until(lambda: len(daemon.children()) > len(workers), "the child that asks")
+            asking = next(pid for pid in daemon.children() if pid not in workers)
             parents = {end for end in _open(daemon.process.pid) if "pipe:" in end}
             followed = parents & {end for pid in workers for end in _open(pid)}
             assert followed
