@@ -24,11 +24,11 @@ from tests.support import postfix as postfix_support
 from tests.support import signed_zone
 from tests.support.certificates import PrivateCa
 from tests.support.daemon_process import toml
-from tests.support.doctored import Doctored, level_of, wrong
+from tests.support.doctored import Doctored, level_of, on_each_postfix, wrong
 from tests.support.loopback import Network
 from tests.support.policy_daemon import PolicyDaemon
 from tests.support.ports import free_port, release_port
-from tests.support.postfix_installation import HOST, Installation
+from tests.support.postfix_installation import Installation
 from tests.support.processes import Unavailable
 from tests.support.requirements import require
 from tests.support.sending_postfix import POLICY_MAP, POLICY_MAP_TLSRPT, SendingPostfix
@@ -112,19 +112,7 @@ def _world(installation: Installation, folder: Path) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
     """A right host for each Postfix, made when it is asked for."""
-    made: dict[str, World] = {}
-    running: list[Iterator[World]] = []
-
-    def get(name: str) -> World:
-        if name not in made:
-            installation = request.getfixturevalue("debian_13") if name == "3.10" else HOST
-            running.append(_world(installation, tmp_path_factory.mktemp("doctor")))
-            made[name] = next(running[-1])
-        return made[name]
-
-    yield get
-    for each in running:
-        next(each, None)
+    yield from on_each_postfix(_world, request, tmp_path_factory)
 
 
 @pytest.fixture(params=["host", "3.10"])

@@ -14,13 +14,40 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import pytest
 
 from mailcommon.doctor.findings import Finding, Level, Section
 from tests.support.postfix import PrivatePostfix
+from tests.support.postfix_installation import HOST, Installation
 
 _FILES = ("main.cf", "master.cf")
+
+W = TypeVar("W")
+
+
+def on_each_postfix(
+    make: Callable[[Installation, Path], Iterator[W]],
+    request: pytest.FixtureRequest,
+    folders: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], W]]:
+    """For a fixture: a function that gives what `make` yields for "host" or "3.10", made when it is asked for."""
+    made: dict[str, W] = {}
+    running: list[Iterator[W]] = []
+
+    def get(name: str) -> W:
+        if name not in made:
+            installation = request.getfixturevalue("debian_13") if name == "3.10" else HOST
+            running.append(make(installation, folders.mktemp("doctor")))
+            made[name] = next(running[-1])
+        return made[name]
+
+    yield get
+    for each in running:
+        next(each, None)
 
 
 class Doctored:
